@@ -1,0 +1,117 @@
+"""Quantities and places: `500ms`, `<0.5%`, `queue://ops.dlq`, and the names of things."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)\Z")
+_THRESHOLD = re.compile(r"(<|<=|>|>=)?\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(%|ms|s|m|h|d)?\Z")
+_PLACE = re.compile(r"(queue|slack|email|role|nats)://([A-Za-z0-9@._+\-]{1,200})\Z")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+EVENT = re.compile(r"[a-z][a-z0-9_]{0,63}(\.[a-z][a-z0-9_]{0,63}){0,7}\Z")
+
+
+def _problem(code: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError("claw", "{code}|{text}", {"code": code, "text": message})
+
+
+def parse_duration(value: Any) -> int:
+    """Return `500ms`, `2m` or `365d` in milliseconds; a bare number is refused, for it says no unit."""
+    if isinstance(value, str) and (found := _DURATION.match(value)):
+        milliseconds = int(found[1]) * _UNITS[found[2]]
+        if milliseconds > 100 * 366 * 86_400_000:
+            raise _problem("CLAW017", f"{value} is longer than a century")
+        return milliseconds
+    raise _problem("CLAW017", f"{_shown(value)} is not a duration: write a whole number and ms, s, m, h or d, such as 500ms")
+
+
+def format_duration(milliseconds: int) -> str:
+    """Return milliseconds in the largest unit that holds them exactly."""
+    for unit in ("d", "h", "m", "s"):
+        if milliseconds and milliseconds % _UNITS[unit] == 0:
+            return f"{milliseconds // _UNITS[unit]}{unit}"
+    return f"{milliseconds}ms"
+
+
+def parse_threshold(value: Any) -> str:
+    """Return an SLO's bound such as `500ms`, `<0.5%` or `>=99%` in one spelling."""
+    text = getattr(value, "text", value)
+    if not isinstance(text, str) or not (found := _THRESHOLD.match(text)):
+        raise _problem("CLAW017", f"{_shown(value)} is not a bound: write for example 500ms, <0.5% or >=99%")
+    sign, number, unit = found.groups()
+    if unit is None:
+        raise _problem("CLAW017", f"{_shown(value)} has no unit: write for example {text}ms or {text}%")
+    if unit == "%" and float(number) > 100:
+        raise _problem("CLAW017", f"{text} is more than everything: a share is at most 100%")
+    return f"{sign or ''}{number}{unit}"
+
+
+def parse_place(value: Any) -> str:
+    """Return a place such as `queue://ops.dlq` or `slack://ops-oncall`."""
+    if isinstance(value, str) and _PLACE.match(value):
+        return value
+    raise _problem(
+        "CLAW018", f"{_shown(value)} is not a place: write queue://…, slack://…, email://… or role://…, such as queue://ops.dlq"
+    )
+
+
+def check_name(value: str) -> str:
+    """Return `value` if it can name something."""
+    if not NAME.match(value):
+        raise _problem("CLAW015", f"{_shown(value)} cannot be a name: {_name_repair(value)}")
+    return value
+
+
+def check_event(value: str) -> str:
+    """Return `value` if it can name an event: words joined by dots."""
+    if not EVENT.match(value):
+        raise _problem("CLAW015", f"{_shown(value)} cannot name an event: lower-case words joined by dots, such as booking.decision")
+    return value
+
+
+def _name_repair(value: str) -> str:
+    if not value.isascii():
+        strange = next(letter for letter in value if not letter.isascii())
+        return f"{strange!r} is not a plain Latin letter (U+{ord(strange):04X})"
+    if len(value) > 64:
+        return "at most 64 characters"
+    better = re.sub(r"[^a-z0-9_]+", "_", value.lower()).strip("_")
+    return f"write {better}" if NAME.match(better) else "a lower-case letter, then letters, digits and _"
+
+
+def _shown(value: Any) -> str:
+    text = getattr(value, "text", value)
+    return repr(text if isinstance(text, str) else value)[:80]
+
+
+def _text(value: Any) -> Any:
+    """Give back what was written for a number, where text is meant: `version: 1.10`."""
+    return getattr(value, "text", value)
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,9}(ms|s|m|h|d)$", "examples": ["500ms", "2m", "365d"]}),
+]
+Threshold = Annotated[
+    str,
+    BeforeValidator(parse_threshold),
+    WithJsonSchema({"type": "string", "examples": ["500ms", "<0.5%", ">=99%"]}),
+]
+Place = Annotated[
+    str,
+    BeforeValidator(parse_place),
+    WithJsonSchema({"type": "string", "pattern": "^(queue|slack|email|role|nats)://.+$", "examples": ["queue://ops.dlq"]}),
+]
+Name = Annotated[str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]*$"})]
+Event = Annotated[
+    str, AfterValidator(check_event), WithJsonSchema({"type": "string", "pattern": r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$"})
+]
+Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number"]})]
