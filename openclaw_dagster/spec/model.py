@@ -1,0 +1,248 @@
+"""The five layers as frozen data: what a `.claw` file says, once it is known to be right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from openclaw_dagster.spec.contracts import Effect, Frozen, Operation
+from openclaw_dagster.spec.units import Duration, Event, Name, Place, Text, Threshold
+
+Scheme = Literal["standard-webhooks", "github", "stripe", "shopify", "slack", "hmac"]
+
+
+def _list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Events = Annotated[tuple[Event, ...], BeforeValidator(_list), Field(strict=False)]
+
+
+class Verify(Frozen):
+    """How a webhook proves who sent it."""
+
+    scheme: Scheme = Field(description="Whose signature format it is.")
+    secret: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$", description="The name of the secret, never its value.")
+
+
+class Idempotency(Frozen):
+    """Which events are the same event."""
+
+    key: str = Field(
+        pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_][\w]*){0,7}$", description="Path into the payload, such as `order.id`."
+    )
+    window: Duration | None = Field(default=None, description="How long a key is remembered; without it for ever.")
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The key as a tuple of its parts."""
+        return tuple(self.key.split("."))
+
+
+def _idempotency(value: Any) -> Any:
+    return {"key": value} if isinstance(value, str) else value
+
+
+class WebhookTrigger(Frozen):
+    """A signed HTTP call to `/hooks/{system}/{trigger}` starts a case."""
+
+    name: Name = Field(exclude=True)
+    source: Literal["webhook"] = Field(description="A signed HTTP call starts a case.")
+    verify: Verify | None = Field(default=None, description="Signature scheme; without it Standard Webhooks.")
+    schema_file: str | None = Field(default=None, alias="schema", description="JSON Schema file of the payload.")
+    when: str | None = Field(default=None, description="CEL over the payload; events for which it is false start no case.")
+    idempotency: Annotated[Idempotency | None, BeforeValidator(_idempotency)] = Field(
+        default=None, description="Path of the key in the payload; without it the sender's message id."
+    )
+    critical: bool = Field(default=False, description="First in line when there is a queue.")
+
+
+class ScheduleTrigger(Frozen):
+    """A moment of the clock starts a case."""
+
+    name: Name = Field(exclude=True)
+    source: Literal["schedule"] = Field(description="A moment of the clock starts a case.")
+    cron: str = Field(description="Five cron fields.")
+    timezone: str = Field(default="UTC", description="IANA time zone the cron fields are read in.")
+    catchup: Literal["none", "last", "all"] = Field(
+        default="last", description="Which ticks missed while the daemon was down are made up for."
+    )
+    critical: bool = Field(default=False, description="First in line when there is a queue.")
+
+
+class EventTrigger(Frozen):
+    """An event that a system emitted starts a case."""
+
+    name: Name = Field(exclude=True)
+    source: Literal["event"] = Field(description="An event that a system emitted starts a case.")
+    of: Event = Field(description="`system.event`, such as `dispatch.booking.confirmed`.")
+    when: str | None = Field(default=None, description="CEL over the payload; events for which it is false start no case.")
+    critical: bool = Field(default=False, description="First in line when there is a queue.")
+
+
+class ManualTrigger(Frozen):
+    """A person starts a case, with `claw send` or from the Dagster Launchpad."""
+
+    name: Name = Field(exclude=True)
+    source: Literal["manual"] = Field(description="A person starts a case with `claw send`.")
+    schema_file: str | None = Field(default=None, alias="schema", description="JSON Schema file of the payload.")
+    idempotency: Annotated[Idempotency | None, BeforeValidator(_idempotency)] = Field(
+        default=None, description="Path of the key in the payload; without it every start is its own case."
+    )
+    critical: bool = Field(default=False, description="First in line when there is a queue.")
+
+
+Trigger = WebhookTrigger | ScheduleTrigger | EventTrigger | ManualTrigger
+
+
+class TableRow(Frozen):
+    """One row of a decision table: a condition and what it decides."""
+
+    when: str | None = Field(default=None, description="CEL over the decision's inputs.")
+    otherwise: Literal[True] | None = Field(default=None, alias="else", description="The row for everything else.")
+    then: str | dict[str, Any] = Field(description="The output: a mapping, or a word that stands for {branch: word}.")
+
+
+class Decision(Frozen):
+    """A pure function from declared inputs to an output: a policy file or a table."""
+
+    name: Name = Field(exclude=True)
+    on: Events = Field(default=(), description="The triggers or events that start it; see the language's silent rule.")
+    inputs: tuple[Name, ...] = Field(strict=False, min_length=1, description="What it may look at.")
+    policy: str | None = Field(default=None, description="File of the policy: .ts, .py or .table.yaml.")
+    table: tuple[TableRow, ...] | None = Field(default=None, strict=False, description="The table, written in place.")
+    emits: Event | None = Field(default=None, description="The event that says it was decided.")
+
+
+class Retries(Frozen):
+    """How often and how a step that failed is tried again."""
+
+    max: int = Field(default=3, ge=0, le=100, description="Retries after the first attempt.")
+    backoff: Literal["exponential", "fixed"] = Field(default="exponential", description="How the waits grow.")
+    delay: Duration = Field(default=1_000, description="The first wait.")
+    jitter: bool = Field(default=True, description="Whether each wait is lengthened by up to a quarter, by chance.")
+
+
+def _retries(value: Any) -> Any:
+    return {"max": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class UnknownOutcome(Frozen):
+    """What is done when nobody knows whether a write took place."""
+
+    verify: str = Field(description="The read action that is asked, such as `carrier.find_booking`.")
+
+
+class Step(Frozen):
+    """One action of the runbook."""
+
+    name: Name = Field(exclude=True)
+    on: Event = Field(description="The event or trigger that makes the step part of the case.")
+    when: str | None = Field(default=None, description="CEL; the step is left out of the case when it is false.")
+    needs: tuple[Name, ...] = Field(default=(), strict=False, description="Steps that must be completed before.")
+    action: str = Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$", description="adapter.operation")
+    arguments: dict[str, Any] | None = Field(
+        default=None, alias="with", description="Arguments; `${…}` is one CEL expression."
+    )
+    effect: Effect | None = Field(default=None, description="read, write or irreversible; without it the action's own class.")
+    retries: Annotated[Retries, BeforeValidator(_retries)] = Field(
+        default=Retries(), description="Retries after a failure that may pass."
+    )
+    timeout: Duration = Field(default=30_000, description="The longest one attempt may take.")
+    unknown_outcome: UnknownOutcome | None = Field(
+        default=None, description="What is asked when the outcome of a write is unknown."
+    )
+    undo: str | None = Field(default=None, description="The action that takes this step back when a later one fails.")
+    emits: Event | None = Field(default=None, description="The event that says it was done.")
+    dead_letter: Place | None = Field(default=None, description="Where a case goes that gives up at this step.")
+
+
+class EventLog(Frozen):
+    """Where events are kept, and for how long."""
+
+    store: Literal["event-log"] = Field(description="The ledger's append-only event log.")
+    retention: Duration = Field(default=365 * 86_400_000, description="How long payloads are kept.")
+
+
+class Source(Frozen):
+    """A value that decisions may take, read through an adapter when a case needs it."""
+
+    name: Name = Field(exclude=True)
+    read: str = Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$", description="The read action.")
+    arguments: dict[str, Any] = Field(default={}, alias="with", description="Arguments; `${…}` is one CEL expression.")
+
+
+class Data(Frozen):
+    """The data layer."""
+
+    events: EventLog = Field(description="The event log.")
+    sources: tuple[Source, ...] = Field(default=(), strict=False, description="Named reads for decisions.")
+
+
+class Alert(Frozen):
+    """When somebody is told, and where."""
+
+    on: str = Field(description="metric op quantity, with `for duration` if wanted.")
+    route: Place = Field(description="Where it is said.")
+
+
+class Observability(Frozen):
+    """The observability layer: what is promised, and who hears when it is broken."""
+
+    slo: dict[Name, Threshold] = Field(default={}, description="Objectives by metric.")
+    alerts: tuple[Alert, ...] = Field(default=(), strict=False, description="Alerts.")
+
+
+class Stage(Frozen):
+    """One node of a case's way: a decision or a step, in the order they run."""
+
+    kind: Literal["decision", "step"]
+    name: str
+    after: tuple[str, ...] = Field(description="Stages whose result or event it needs.")
+    on: tuple[str, ...] = Field(description="Triggers and events that make it part of a case.")
+
+
+class System(Frozen):
+    """One `.claw` file, checked."""
+
+    name: Name
+    version: Text
+    triggers: tuple[Trigger, ...]
+    decisions: tuple[Decision, ...]
+    execution: tuple[Step, ...]
+    data: Data
+    observability: Observability
+    stages: tuple[Stage, ...] = Field(exclude=True, description="Decisions and steps in the order they run.")
+    operations: dict[str, Operation] = Field(description="The contract of every action the system uses.")
+    files: dict[str, str] = Field(exclude=True, description="Text of every file the system is made of, by relative path.")
+    path: str = Field(exclude=True, description="The `.claw` file, relative to its folder.")
+    digest: str = Field(exclude=True, description="sha256 of the compiled form, the same in every process.")
+
+    def trigger(self, name: str) -> Trigger:
+        """Return the trigger called `name`; KeyError when there is none."""
+        return _named(self.triggers, name)
+
+    def decision(self, name: str) -> Decision:
+        """Return the decision called `name`; KeyError when there is none."""
+        return _named(self.decisions, name)
+
+    def step(self, name: str) -> Step:
+        """Return the step called `name`; KeyError when there is none."""
+        return _named(self.execution, name)
+
+    def emitted(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the stages that emit each event."""
+        found: dict[str, tuple[str, ...]] = {}
+        for item in (*self.decisions, *self.execution):
+            if item.emits:
+                found[item.emits] = (*found.get(item.emits, ()), item.name)
+        return found
+
+
+def _named(items: tuple[Any, ...], name: str) -> Any:
+    for item in items:
+        if item.name == name:
+            return item
+    raise KeyError(name)

@@ -1,0 +1,68 @@
+"""The way of a case: decisions and steps in the order they run, and what each waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from openclaw_dagster.spec.model import Decision, Stage, Step
+
+
+@dataclass(frozen=True)
+class Circle:
+    """Stages that wait for each other."""
+
+    names: tuple[str, ...]
+
+
+def order_stages(
+    triggers: Iterable[str],
+    decisions: tuple[Decision, ...],
+    steps: tuple[Step, ...],
+    starts: Mapping[str, tuple[str, ...]],
+    uses: Callable[[Decision | Step], frozenset[str]],
+) -> tuple[Stage, ...] | Circle:
+    """Return every stage once, what it needs before it, ties broken so that file order of decisions means nothing.
+
+    `starts` gives the triggers and events of each decision; `uses` the names an item's expressions look at.
+    """
+    trigger_names = frozenset(triggers)
+    emitters: dict[str, list[str]] = {}
+    for item in (*decisions, *steps):
+        if item.emits:
+            emitters.setdefault(item.emits, []).append(item.name)
+    stage_names = frozenset(item.name for item in (*decisions, *steps))
+    waiting: dict[str, Stage] = {}
+    rank: dict[str, tuple[int, int, str]] = {}
+    for index, item in enumerate((*sorted(decisions, key=lambda d: d.name), *steps)):
+        on = starts[item.name] if isinstance(item, Decision) else (item.on,)
+        before = {name for event in on if event not in trigger_names for name in emitters.get(event, ())}
+        before |= uses(item) & stage_names
+        kind = "decision" if isinstance(item, Decision) else "step"
+        stage = Stage(kind=kind, name=item.name, after=tuple(sorted(before - {item.name})), on=tuple(sorted(on)))
+        waiting[item.name] = stage
+        rank[item.name] = (0 if kind == "decision" else 1, index, item.name)
+        if item.name in before:
+            return Circle((item.name,))
+    return _sorted(waiting, rank)
+
+
+def _sorted(waiting: dict[str, Stage], rank: Mapping[str, tuple[int, int, str]]) -> tuple[Stage, ...] | Circle:
+    done: dict[str, Stage] = {}
+    while waiting:
+        ready = [stage for stage in waiting.values() if all(name in done for name in stage.after)]
+        if not ready:
+            return Circle(_circle(waiting))
+        first = min(ready, key=lambda stage: rank[stage.name])
+        done[first.name] = waiting.pop(first.name)
+    return tuple(done.values())
+
+
+def _circle(waiting: Mapping[str, Stage]) -> tuple[str, ...]:
+    """Return one circle among stages that all wait for another."""
+    walk = [min(waiting)]
+    while True:
+        following = min(name for name in waiting[walk[-1]].after if name in waiting)
+        if following in walk:
+            return tuple(walk[walk.index(following) :])
+        walk.append(following)
