@@ -1,0 +1,411 @@
+"""CEL expressions: the conditions and `${…}` values of a `.claw` file, compiled once, run many times."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, ClassVar, TypeAlias
+
+from cel_expr_python import cel
+
+from openclaw_dagster.errors import ClawError
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+
+#: Longest expression, in bytes of UTF-8.
+TEXT_LIMIT = 4 * 1024
+#: How deep `map`, `filter`, `all` and `exists` may stand inside each other.
+NESTING_LIMIT = 3
+
+#: What a name may hold. Numbers stay dynamic: CEL's checker refuses `double < int`, and JSON does not tell
+#: the two apart, while its run time compares them exactly.
+KINDS: Mapping[str, Any] = {
+    "bool": cel.Type.BOOL,
+    "string": cel.Type.STRING,
+    "list": cel.Type.List(cel.Type.DYN),
+    "map": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
+    "int": cel.Type.DYN,
+    "double": cel.Type.DYN,
+    "number": cel.Type.DYN,
+    "dyn": cel.Type.DYN,
+}
+
+_TYPE_NAMES = frozenset(
+    {"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"}
+)
+_COMPLAINT = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
+
+
+class ExpressionError(ClawError):
+    """The expression `{text}` is wrong at {line}:{column}: {problem}"""
+
+    code: ClassVar[str] = "CLAW150"
+
+    text: str
+    line: int
+    column: int
+    problem: str
+
+
+class ExpressionFailed(ClawError):
+    """The expression `{text}` has no value here: {cause}"""
+
+    code: ClassVar[str] = "CLAW151"
+
+    text: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of a parsed expression, as the CEL library parsed it.
+
+    `kind` is `literal`, `name`, `field`, `has`, `call`, `list`, `map`, `loop`
+    or `body` (what a loop repeats). `word` is the literal's type, the name, the field or the function; `value` a literal's value; `binds` the
+    names a body brings; `offset` counts characters from the text's start.
+    """
+
+    kind: str
+    word: str
+    value: JSON = None
+    inner: tuple[Node, ...] = ()
+    offset: int = 0
+    binds: frozenset[str] = frozenset()
+
+    def walk(self) -> Iterator[Node]:
+        """Yield this node and all below it, outermost first."""
+        yield self
+        for node in self.inner:
+            yield from node.walk()
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A compiled expression: cheap to run, without a clock, safe to share between threads."""
+
+    text: str
+    names: frozenset[str]
+    _program: Any = field(repr=False, compare=False)
+
+    def value(self, bindings: Mapping[str, JSON]) -> JSON:
+        """Return the value under `bindings`; mappings come out with sorted keys.
+
+        Raises `ExpressionFailed` when a field is missing, types do not fit, or it takes too long.
+        """
+        try:
+            data = {name: bindings[name] for name in self.names if name in bindings}
+            outcome = self._program.eval(data=data)
+            kind = outcome.type().name()
+            if kind == "ERROR":
+                raise ExpressionFailed(text=self.text, cause=_cause(str(outcome.value())))
+            return _json(outcome.plain_value(), self.text)
+        except (RuntimeError, TypeError, ValueError, RecursionError) as error:
+            raise ExpressionFailed(text=self.text, cause=_cause(str(error))) from None
+
+    def test(self, bindings: Mapping[str, JSON]) -> bool:
+        """Return whether the condition holds; raise `ExpressionFailed` also when it is not true or false."""
+        value = self.value(bindings)
+        if not isinstance(value, bool):
+            cause = f"a condition is true or false, this is {value!r:.60}: compare it, as in `… == …`"
+            raise ExpressionFailed(text=self.text, cause=cause)
+        return value
+
+
+def compile_expression(
+    text: str, names: Collection[str] | None = None, *, kinds: Mapping[str, str] | None = None
+) -> Expression:
+    """Compile CEL `text`, whose root identifiers must be among `names` unless that is None.
+
+    `kinds` says what a name holds (`string`, `number`, `bool`, `list`, `map`, …); other names are dynamic.
+    Raises `ExpressionError` with the line and column inside `text`, both from 1.
+    """
+    allowed = None if names is None else frozenset(names)
+    return _compiled(text, allowed, frozenset((kinds or {}).items()))
+
+
+@lru_cache(maxsize=4096)
+def _compiled(text: str, allowed: frozenset[str] | None, kinds: frozenset[tuple[str, str]]) -> Expression:
+    roots = _roots(syntax(text))
+    names = frozenset(roots) - _TYPE_NAMES
+    for name, offset in roots.items():
+        if allowed is not None and name in names - allowed:
+            raise _wrong(text, offset, _unknown(name, allowed))
+    held = dict(kinds)
+    types = {name: KINDS[held.get(name, "dyn")] for name in sorted(names)}
+    try:
+        program = cel.NewEnv(variables=types).compile(text)
+    except RuntimeError as error:
+        raise _refused(text, str(error)) from None
+    return Expression(text=text, names=names, _program=program)
+
+
+def syntax(text: str) -> Node:
+    """Return the parsed form of `text`; raise `ExpressionError` when it is not CEL, too long or too deep."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise _wrong("…", error.start, "it holds half of a character (a lone surrogate)") from None
+    if size > TEXT_LIMIT:
+        problem = f"it is {size} bytes long, the limit is {TEXT_LIMIT}: move the rule into a policy file"
+        raise ExpressionError(text=f"{text[:40]}…", line=1, column=1, problem=problem)
+    if not text.strip():
+        problem = "it is empty: write a condition such as `order.value > 0`"
+        raise ExpressionError(text=text, line=1, column=1, problem=problem)
+    try:
+        parsed = cel.NewEnv().compile(text, disable_check=True).serialize()
+    except (RuntimeError, ValueError) as error:
+        raise _refused(text, str(error)) from None
+    node = _Reader(text, parsed).node
+    _check_nesting(text, node, 0)
+    return node
+
+
+def _check_nesting(text: str, node: Node, depth: int) -> None:
+    depth += node.kind == "loop"
+    if depth > NESTING_LIMIT:
+        problem = f"loops stand more than {NESTING_LIMIT} deep: move the rule into a policy file"
+        raise _wrong(text, node.offset, problem)
+    for inner in node.inner:
+        _check_nesting(text, inner, depth)
+
+
+def _roots(node: Node) -> dict[str, int]:
+    """Return each root identifier with the offset of its first use, leaving out names that loops bind."""
+    found: dict[str, int] = {}
+    if node.kind == "name" and not node.word.startswith("@"):
+        found[node.word.removeprefix(".")] = node.offset
+    for inner in node.inner:
+        for name, offset in _roots(inner).items():
+            if name not in node.binds:
+                found[name] = min(offset, found.get(name, offset))
+    return found
+
+
+def _unknown(name: str, allowed: frozenset[str]) -> str:
+    if not allowed:
+        return f"`{name}` is unknown, and no names can be used here"
+    close = get_close_matches(name, sorted(allowed), n=1)
+    hint = f", did you mean `{close[0]}`?" if close else ""
+    more = ", …" if len(allowed) > 20 else ""
+    return f"`{name}` is unknown{hint} (allowed: {', '.join(sorted(allowed)[:20])}{more})"
+
+
+def _refused(text: str, complaint: str) -> ExpressionError:
+    """Turn the library's complaint, several lines with a caret, into one error at its first place."""
+    match = _COMPLAINT.search(complaint)
+    if match is None or int(match[1]) < 1:
+        deep = "it is nested too deep (limit 32): move the rule into a policy file"
+        problem = deep if "recursion" in complaint else complaint[:200]
+        return ExpressionError(text=_short(text), line=1, column=1, problem=problem)
+    problem = match[3].removesuffix(" [INVALID_ARGUMENT]").replace(" (in container '')", "")
+    problem = re.sub(r"(mismatched|extraneous) input '<EOF>' expecting .*", "it ends too early", problem)
+    problem = re.sub(r" expecting \{.*", "", problem)
+    unknown = re.match(r"undeclared reference to '([\w.]+)'", problem)
+    if unknown:
+        clock = ": there is no clock, compare with a field of the event" if unknown[1] == "now" else ""
+        problem = f"there is no function `{unknown[1]}`{clock}"
+    return ExpressionError(text=_short(text), line=int(match[1]), column=int(match[2]), problem=problem)
+
+
+def _wrong(text: str, offset: int, problem: str) -> ExpressionError:
+    before = text[:offset]
+    line = before.count("\n") + 1
+    column = offset - (before.rfind("\n") + 1) + 1
+    return ExpressionError(text=_short(text), line=line, column=column, problem=problem)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:117]}…"
+
+
+def _cause(complaint: str) -> str:
+    """Say a run-time complaint of the library in the words of somebody who writes `.claw` files."""
+    complaint = re.sub(r" \[[A-Z_]+\]$", "", re.sub(r"^[A-Z_]+: ", "", complaint))
+    missing = re.search(r'Key not found in map : "?(.*?)"?$', complaint)
+    if missing:
+        return f"the field `{missing[1]}` is missing: guard it with `has(…)`, or send it"
+    unbound = re.search(r'No value with name "(.*)" found', complaint)
+    if unbound:
+        return f"`{unbound[1]}` was not given"
+    overload = re.search(r"No matching overloads found : (.*)", complaint)
+    if overload:
+        return f"these types do not fit together: {overload[1]}"
+    if "non-message type" in complaint:
+        return "a field was read from something that is not a mapping"
+    if "basic_string" in complaint:
+        return "the data holds half of a character (a lone surrogate)"
+    if "budget exceeded" in complaint:
+        return "it loops too long: send shorter lists, or move the rule into a policy file"
+    return complaint[:300]
+
+
+def _json(value: Any, text: str) -> JSON:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        raise ExpressionFailed(text=text, cause=f"its value is {value}, which is not a JSON number")
+    if isinstance(value, list):
+        return [_json(inner, text) for inner in value]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ExpressionFailed(text=text, cause="its value is a mapping whose keys are not all text")
+        return {key: _json(value[key], text) for key in sorted(value)}
+    cause = f"its value is a {type(value).__name__}, which is not JSON: write `string(…)` around it"
+    raise ExpressionFailed(text=text, cause=cause)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A compiled `with:` mapping: its `${…}` strings are expressions, everything else stands for itself."""
+
+    names: frozenset[str]
+    _parts: Any = field(repr=False)
+
+    def render(self, bindings: Mapping[str, JSON]) -> JSON:
+        """Return the mapping with expressions replaced by their values, types kept, or `ExpressionFailed`."""
+        return _rendered(self._parts, bindings)
+
+
+def compile_template(value: JSON, names: Collection[str] | None = None) -> Template:
+    """Compile the strings that are exactly `${ CEL }`; any other `${` is an `ExpressionError`."""
+    found: set[str] = set()
+    parts = _parts(value, names, found)
+    return Template(names=frozenset(found), _parts=parts)
+
+
+def _parts(value: Any, names: Collection[str] | None, found: set[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _parts(inner, names, found) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_parts(inner, names, found) for inner in value]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    problem = "text around `${…}` is not computed: write one CEL expression, such as `${'a' + b}`"
+    if not (value.startswith("${") and value.endswith("}")):
+        raise _wrong(value, value.index("${"), problem)
+    try:
+        expression = compile_expression(value[2:-1], names)
+    except ExpressionError as error:
+        if "${" in value[2:]:
+            raise _wrong(value, value.index("${", 2), problem) from None
+        column = error.column + 2 if error.line == 1 else error.column
+        details = {**error.details, "text": _short(value), "column": column}
+        raise ExpressionError(**details) from None
+    found |= expression.names
+    return expression
+
+
+def _rendered(part: Any, bindings: Mapping[str, JSON]) -> JSON:
+    if isinstance(part, Expression):
+        return part.value(bindings)
+    if isinstance(part, dict):
+        return {key: _rendered(inner, bindings) for key, inner in part.items()}
+    if isinstance(part, list):
+        return [_rendered(inner, bindings) for inner in part]
+    return part  # type: ignore[no-any-return]
+
+
+class _Reader:
+    """Reads the library's own parse, a serialized `cel.expr.ParsedExpr`: one grammar, not two."""
+
+    def __init__(self, text: str, document: bytes) -> None:
+        self.text = text
+        parsed = _fields(_one(_fields(document), 2))
+        self.offsets = {}
+        for entry in _fields(_one(parsed, 3)).get(4, []):
+            position = _fields(entry)
+            self.offsets[_one(position, 1)] = _one(position, 2)
+        self.node = self.read(_one(parsed, 2))
+
+    def read(self, data: bytes) -> Node:
+        expr = _fields(data)
+        offset = self.offsets.get(_one(expr, 2), 0)
+        kind = next(number for number in expr if number != 2)
+        body = _fields(_one(expr, kind))
+        match kind:
+            case 3:
+                word, value = _literal(body)
+                return Node("literal", word, value, offset=offset)
+            case 4:
+                return Node("name", _one(body, 1).decode(), offset=offset)
+            case 5:
+                has = "has" if 3 in body else "field"
+                return Node(has, _one(body, 2).decode(), inner=(self.read(_one(body, 1)),), offset=offset)
+            case 6:
+                inner = self.all(body.get(1, []) + body.get(3, []))
+                return Node("call", _one(body, 2).decode(), inner=inner, offset=offset)
+            case 7:
+                return Node("list", "", inner=self.all(body.get(1, [])), offset=offset)
+            case 8:
+                return self.read_map(body, offset)
+            case _:
+                binds = frozenset(_one(body, number).decode() for number in (1, 3, 8) if number in body)
+                repeated = self.all([_one(body, number) for number in (4, 5, 6, 7)])
+                body_node = Node("body", "", inner=repeated, offset=offset, binds=binds)
+                return Node("loop", "", inner=(self.read(_one(body, 2)), body_node), offset=offset)
+
+    def read_map(self, body: dict[int, list[Any]], offset: int) -> Node:
+        if 1 in body:
+            raise _wrong(self.text, offset, "messages are not used here: write a mapping such as `{'a': 1}`")
+        entries = [_fields(entry) for entry in body.get(2, [])]
+        return Node("map", "", inner=self.all([_one(e, n) for e in entries for n in (3, 4)]), offset=offset)
+
+    def all(self, many: list[Any]) -> tuple[Node, ...]:
+        return tuple(self.read(data) for data in many)
+
+
+def _literal(body: dict[int, list[Any]]) -> tuple[str, JSON]:
+    number, (raw, *_) = next(iter(body.items()))
+    match number:
+        case 1:
+            return "null", None
+        case 2:
+            return "bool", bool(raw)
+        case 3:
+            return "int", raw - (1 << 64) if raw >> 63 else raw
+        case 4:
+            return "int", raw
+        case 5:
+            return "double", struct.unpack("<d", raw)[0]
+        case 6:
+            return "string", raw.decode()
+        case _:
+            return "bytes", None
+
+
+def _one(fields: dict[int, list[Any]], number: int) -> Any:
+    return fields[number][0]
+
+
+def _fields(data: bytes) -> dict[int, list[Any]]:
+    """Split one protobuf message into its fields, by number, in the order of the wire."""
+    fields: dict[int, list[Any]] = {}
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        value: Any
+        if key & 7 == 0:
+            value, at = _varint(data, at)
+        else:
+            size, at = _varint(data, at) if key & 7 == 2 else (8, at)
+            value, at = data[at : at + size], at + size
+        fields.setdefault(key >> 3, []).append(value)
+    return fields
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
