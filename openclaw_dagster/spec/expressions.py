@@ -65,9 +65,9 @@ class ExpressionFailed(ClawError):
 class Node:
     """One node of a parsed expression, as the CEL library parsed it.
 
-    `kind` is `literal`, `name`, `field`, `has`, `call`, `list`, `map`, `loop`
-    or `body` (what a loop repeats). `word` is the literal's type, the name, the field or the function; `value` a literal's value; `binds` the
-    names a body brings; `offset` counts characters from the text's start.
+    `kind` is `literal`, `name`, `field`, `has`, `call`, `list`, `map`, `loop` or `body` (a loop's inside).
+    `word` is a literal's type, the name, the field or the function; `value` a literal's value; `binds`
+    the names a body brings; `offset` counts characters from the text's start.
     """
 
     kind: str
@@ -144,6 +144,7 @@ def _compiled(text: str, allowed: frozenset[str] | None, kinds: frozenset[tuple[
     return Expression(text=text, names=names, _program=program)
 
 
+@lru_cache(maxsize=1024)
 def syntax(text: str) -> Node:
     """Return the parsed form of `text`; raise `ExpressionError` when it is not CEL, too long or too deep."""
     try:
