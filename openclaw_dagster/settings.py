@@ -1,0 +1,104 @@
+"""The process environment, read in one place: where things are, and secrets by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from openclaw_dagster.errors import ClawError
+
+
+class NoSecret(ClawError):
+    """The secret {name} is not set: put it into {where}."""
+
+    code = "CLAW301"
+
+
+class BadSetting(ClawError):
+    """{name} is {value!r}: {problem}"""
+
+    code = "CLAW302"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where this process finds its systems, its ledger and its neighbours."""
+
+    home: Path  # CLAW_HOME: the ledger's SQLite file, the simulators, Dagster's own storage
+    specs: Path  # CLAW_SPECS: the folder of `.claw` files
+    environment: str  # CLAW_ENVIRONMENT: which file of specs/environments
+    database: str  # CLAW_DATABASE_URL
+    host: str  # CLAW_HOST
+    port: int  # CLAW_PORT
+    public_url: str  # CLAW_PUBLIC_URL: how people reach this host, for links
+
+    @property
+    def environment_file(self) -> Path:
+        """The file that says what differs in this environment."""
+        return self.specs / "environments" / f"{self.environment}.yaml"
+
+
+def read_settings(**overrides: str | None) -> Settings:
+    """Return the settings of this process; `overrides` by the names of the fields win over variables."""
+
+    def said(field: str, default: str) -> str:
+        return overrides.get(field) or variable(f"CLAW_{field.upper()}") or default
+
+    home = Path(said("home", ".claw")).absolute()
+    host, port = said("host", "127.0.0.1"), said("port", "3000")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise BadSetting(name="CLAW_PORT", value=port, problem="a port is a number from 1 to 65535")
+    database = overrides.get("database") or variable("CLAW_DATABASE_URL") or f"sqlite:///{home / 'ledger.db'}"
+    if database.split(":")[0].split("+")[0] not in ("sqlite", "postgresql", "postgres"):
+        raise BadSetting(name="CLAW_DATABASE_URL", value=database.split(":")[0] + ":…", problem="write sqlite:///path or postgresql://…")
+    return Settings(
+        home=home,
+        specs=Path(said("specs", "claw_specs")).absolute(),
+        environment=said("environment", "development"),
+        database=database,
+        host=host,
+        port=int(port),
+        public_url=said("public_url", f"http://{host}:{port}").rstrip("/"),
+    )
+
+
+def variable(name: str) -> str | None:
+    """Return a variable of the process environment, or None when it is unset or blank."""
+    value = os.environ.get(name, "").strip()
+    return value or None
+
+
+def inherited(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with `extra`, for a child process."""
+    return {**os.environ, **extra}
+
+
+def as_variables(settings: Settings) -> dict[str, str]:
+    """Return the variables by which a child process comes to the same settings."""
+    return {
+        "CLAW_HOME": str(settings.home),
+        "CLAW_SPECS": str(settings.specs),
+        "CLAW_ENVIRONMENT": settings.environment,
+        "CLAW_DATABASE_URL": settings.database,
+        "CLAW_HOST": settings.host,
+        "CLAW_PORT": str(settings.port),
+        "CLAW_PUBLIC_URL": settings.public_url,
+    }
+
+
+def read_secret(name: str, *, variable_name: str | None = None, file: str | None = None) -> str:
+    """Return a secret's value from its file or variable; NoSecret when it is not there."""
+    if file is not None:
+        try:
+            value = Path(file).read_text().strip()
+        except OSError:
+            value = ""
+        if not value:
+            raise NoSecret(name=name, where=f"the file {file}")
+        return value
+    found = variable(variable_name or name)
+    if found is None:
+        raise NoSecret(name=name, where=f"the variable {variable_name or name}")
+    return found

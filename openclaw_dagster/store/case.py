@@ -1,0 +1,99 @@
+"""A case as it stands: its state, and the facts that its journal adds up to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+State = Literal[
+    "open", "running", "waiting_retry", "awaiting_human", "completed", "handed_off", "dead_lettered", "cancelled"
+]
+#: States in which nothing more happens by itself.
+ENDED: frozenset[str] = frozenset({"completed", "handed_off", "dead_lettered", "cancelled"})
+
+StepState = Literal["begun", "completed", "skipped", "waiting", "unknown", "failed", "undoing", "undone"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFact:
+    """A decision that was made, with everything that is needed to make it again."""
+
+    output: Mapping[str, Any]
+    reason: str
+    inputs: Mapping[str, Any]
+    policy: str  # digest of the policy or table
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepFact:
+    """How one step of a case stands."""
+
+    state: StepState
+    attempt: int = 0
+    generation: int = 1  # counts up when the step was taken back and is to be done anew
+    key: str = ""  # of the effect
+    fence: int = 0  # under which the last attempt began
+    args: Mapping[str, Any] = field(default_factory=dict)
+    result: Any = None
+    error: str = ""
+    undo_attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the journal of a case adds up to, beside its columns."""
+
+    happened: tuple[str, ...] = ()  # the trigger and every event emitted in this case
+    decisions: Mapping[str, DecisionFact] = field(default_factory=dict)
+    steps: Mapping[str, StepFact] = field(default_factory=dict)
+    failing: str = ""  # the stage that failed for good, while what was done before is taken back
+    attempts: int = 0  # of the failing stage
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Facts:
+        """Build from what `as_json` gave."""
+        return cls(
+            happened=tuple(data["happened"]),
+            decisions={name: DecisionFact(**one) for name, one in data["decisions"].items()},
+            steps={name: StepFact(**one) for name, one in data["steps"].items()},
+            failing=data["failing"],
+            attempts=data["attempts"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row of the case table."""
+
+    id: str
+    system: str
+    trigger: str
+    event_id: str
+    key: str
+    digest: str
+    state: State = "open"
+    rank: int = 1
+    due_at: int | None = None
+    fence: int = 0
+    claim: str | None = None
+    run_id: str | None = None
+    created_at: int = 0
+    started_at: int | None = None
+    closed_at: int | None = None
+    updated_at: int = 0
+    reason: str | None = None
+    redrives: int = 0
+    facts: Facts = field(default_factory=Facts)
+    seq: int = 0
+    head: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self.state in ENDED

@@ -1,0 +1,149 @@
+"""The engine: one door to SQLite or Postgres, transactions that either hold or never were, migrations."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from openclaw_dagster.errors import ClawError
+
+SCHEMA = "0001"
+_LOCK = 0x0C1A3  # the advisory lock under which Postgres is migrated
+
+
+class DatabaseAway(ClawError):
+    """The ledger's database does not answer ({problem}). Nothing was acknowledged; it will be tried again."""
+
+    code = "CLAW201"
+
+
+class SchemaTooNew(ClawError):
+    """The ledger has schema {found}, and this version knows {known}: install the version that wrote it, or a newer one."""
+
+    code = "CLAW202"
+
+
+def address(url: str) -> sa.URL:
+    """Return the database's address with the one driver per database that is supported."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg2")
+    return parsed.set(drivername="sqlite")
+
+
+class Database:
+    """An engine and its transactions."""
+
+    def __init__(self, url: str) -> None:
+        self.url = address(url)
+        self.dialect = self.url.get_backend_name()
+        self.engine = _sqlite(self.url) if self.dialect == "sqlite" else _postgres(self.url)
+        self._writing = self.engine.execution_options(claw_writes=True)
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Give a connection that sees one state of the ledger; DatabaseAway when it cannot be had."""
+        with _away(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Give a connection whose work is committed as one, or not at all; DatabaseAway when it was not."""
+        with _away(), self._writing.connect() as connection, connection.begin():
+            yield connection
+
+    def migrate(self) -> None:
+        """Bring the schema up to date, once, whoever else starts at the same time; SchemaTooNew when it is ahead."""
+        if self.schema() == SCHEMA:
+            return
+        if self.dialect == "sqlite" and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        with self.write() as connection:
+            if self.dialect == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            found = _version(connection)
+            if found is not None and found > SCHEMA:
+                raise SchemaTooNew(found=found, known=SCHEMA)
+            if found != SCHEMA:
+                _upgrade(connection)
+
+    def schema(self) -> str | None:
+        """Return the schema's version, or None for a database that has none yet."""
+        if self.dialect == "sqlite" and not Path(self.url.database or "").exists():
+            return None
+        with self.read() as connection:
+            return _version(connection)
+
+    def forget_connections(self) -> None:
+        """Drop connections inherited over a fork without closing them under the parent."""
+        self.engine.dispose(close=False)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _version(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("claw_schema_version"):
+        return None
+    return connection.exec_driver_sql("SELECT version_num FROM claw_schema_version").scalar()
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+@contextmanager
+def _away() -> Iterator[None]:
+    """Turn what a driver says when the database is not there, or has no room, into one error."""
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()
+        raise DatabaseAway(problem=cause[0][:200] if cause else type(error).__name__) from error
+    except exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseAway(problem="the connection broke") from error
+        raise
+
+
+def _sqlite(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": 20, "check_same_thread": False}, pool_size=8, max_overflow=24)
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are ours: the driver begins none by itself
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        # a writer takes its place in line at once: a reader that turns writer could not be let through
+        writes = connection.get_execution_options().get("claw_writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgres(url: sa.URL) -> sa.Engine:
+    return sa.create_engine(
+        url,
+        pool_size=8,
+        max_overflow=24,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        executemany_mode="values_plus_batch",
+        connect_args={"connect_timeout": 5, "application_name": "openclaw"},
+    )

@@ -1,0 +1,165 @@
+"""What can be written into a journal, and what each entry makes of a case: the projection, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, assert_never
+
+from openclaw_dagster.store.case import Case, DecisionFact, Facts, StepFact
+
+
+class Kind(StrEnum):
+    """Every kind of journal entry."""
+
+    OPENED = "case.opened"
+    CLAIMED = "case.claimed"
+    STARTED = "case.started"
+    ADOPTED = "case.adopted"
+    RELEASED = "case.released"
+    DECIDED = "decision.made"
+    BEGUN = "step.begun"
+    COMPLETED = "step.completed"
+    SKIPPED = "step.skipped"
+    RETRY = "step.retry"
+    UNKNOWN = "step.unknown"
+    PARKED = "step.parked"
+    FAILED = "stage.failed"
+    UNDO_BEGUN = "undo.begun"
+    UNDONE = "undo.completed"
+    UNDO_RETRY = "undo.retry"
+    UNDO_FAILED = "undo.failed"
+    CLOSED = "case.completed"
+    DEAD_LETTERED = "case.dead_lettered"
+    REDRIVEN = "case.redriven"
+    ANSWERED = "case.answered"
+    CANCELLED = "case.cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a case's journal before it is written: what happened, and the facts of it."""
+
+    kind: Kind
+    body: Mapping[str, Any]
+
+
+def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
+    """Return the case after one more entry; the same entries always add up to the same case."""
+    case = replace(case, updated_at=at)
+    match kind:
+        case Kind.OPENED:
+            return replace(case, state="open", rank=body["rank"], due_at=at, created_at=at, facts=Facts((case.trigger,)))
+        case Kind.CLAIMED:
+            return replace(
+                case, state="running", fence=body["fence"], claim=body["claim"], run_id=None, due_at=body["until"], reason=None
+            )
+        case Kind.STARTED:
+            return replace(
+                case, fence=body["fence"], run_id=body["run"], due_at=body["until"], started_at=case.started_at or at
+            )
+        case Kind.ADOPTED:
+            return replace(case, digest=body["digest"])
+        case Kind.RELEASED:
+            return replace(case, state="open", due_at=at, claim=None)
+        case Kind.DECIDED:
+            made = DecisionFact(body["output"], body["reason"], body["inputs"], body["policy"], at)
+            facts = replace(case.facts, decisions={**case.facts.decisions, body["decision"]: made})
+            return replace(case, facts=_happened(facts, body.get("emits")))
+        case Kind.BEGUN:
+            begun = replace(
+                _step(case, body), state="begun", attempt=body["attempt"], generation=body["generation"],
+                key=body["key"], fence=case.fence, args=body["args"], error="",
+            )  # fmt: skip
+            return replace(_with(case, body, begun), due_at=body["until"])
+        case Kind.COMPLETED:
+            done = replace(_step(case, body), state="completed", result=body["result"], error="")
+            after = _with(case, body, done)
+            return replace(after, facts=_happened(after.facts, body.get("emits")))
+        case Kind.SKIPPED:
+            return _with(case, body, replace(_step(case, body), state="skipped", error=body["why"]))
+        case Kind.RETRY | Kind.UNKNOWN:
+            state = "waiting" if kind is Kind.RETRY else "unknown"
+            after = _with(case, body, replace(_step(case, body), state=state, error=body["error"]))
+            return _rest(after, "waiting_retry", body["due_at"], body["error"])
+        case Kind.PARKED:
+            after = _with(case, body, replace(_step(case, body), state="unknown", error=body["error"]))
+            return _rest(after, "awaiting_human", None, body["error"])
+        case Kind.FAILED:
+            facts = replace(case.facts, failing=body["stage"], attempts=body["attempts"])
+            failed = replace(case, facts=facts, reason=body["error"])
+            if not body["step"]:
+                return failed
+            return _with(failed, body, replace(_step(failed, body), state="failed", error=body["error"]))
+        case Kind.UNDO_BEGUN:
+            undoing = replace(_step(case, body), state="undoing", undo_attempt=body["attempt"])
+            return replace(_with(case, body, undoing), due_at=body["until"])
+        case Kind.UNDONE:
+            return _with(case, body, replace(_step(case, body), state="undone", undo_attempt=0, error=""))
+        case Kind.UNDO_RETRY:
+            after = _with(case, body, replace(_step(case, body), error=body["error"]))
+            return _rest(after, "waiting_retry", body["due_at"], case.reason or body["error"])
+        case Kind.UNDO_FAILED:
+            return _with(case, body, replace(_step(case, body), state="completed", error=body["error"]))
+        case Kind.CLOSED:
+            return _end(case, "completed", at, None)
+        case Kind.DEAD_LETTERED:
+            return _end(case, "dead_lettered", at, body["reason"])
+        case Kind.REDRIVEN:
+            return _redriven(case, body, at)
+        case Kind.ANSWERED:
+            return _answered(case, body, at)
+        case Kind.CANCELLED:
+            return _end(case, "cancelled", at, body["reason"])
+        case _:
+            assert_never(kind)
+
+
+def _step(case: Case, body: Mapping[str, Any]) -> StepFact:
+    return case.facts.steps.get(body["step"], StepFact("waiting"))
+
+
+def _with(case: Case, body: Mapping[str, Any], step: StepFact) -> Case:
+    return replace(case, facts=replace(case.facts, steps={**case.facts.steps, body["step"]: step}))
+
+
+def _happened(facts: Facts, event: str | None) -> Facts:
+    return replace(facts, happened=(*facts.happened, event)) if event and event not in facts.happened else facts
+
+
+def _rest(case: Case, state: Any, due_at: int | None, reason: str) -> Case:
+    return replace(case, state=state, due_at=due_at, claim=None, reason=reason)
+
+
+def _end(case: Case, state: Any, at: int, reason: str | None) -> Case:
+    return replace(case, state=state, due_at=None, claim=None, closed_at=at, reason=reason)
+
+
+def _redriven(case: Case, body: Mapping[str, Any], at: int) -> Case:
+    """Make a dead letter due again: what failed or was taken back starts anew, what holds stays done."""
+    steps = {}
+    for name, step in case.facts.steps.items():
+        if step.state == "undone":
+            steps[name] = StepFact("waiting", generation=step.generation + 1)
+        elif step.state in ("failed", "waiting"):
+            steps[name] = replace(step, state="waiting", attempt=0, error="")
+        elif step.state != "skipped":
+            steps[name] = step
+    facts = replace(case.facts, steps=steps, failing="", attempts=0)
+    return replace(
+        case, state="open", due_at=at, closed_at=None, reason=None, facts=facts, digest=body["digest"], redrives=case.redrives + 1
+    )
+
+
+def _answered(case: Case, body: Mapping[str, Any], at: int) -> Case:
+    """A person said whether a call of unknown outcome took place: the case goes on with that knowledge."""
+    step = _step(case, body)
+    if body["took_place"]:
+        done = replace(step, state="completed", result=body["result"], error="")
+    else:
+        done = replace(step, state="waiting", error="")
+    after = _with(case, body, done)
+    if body["took_place"]:
+        after = replace(after, facts=_happened(after.facts, body.get("emits")))
+    return replace(after, state="open", due_at=at, reason=None)

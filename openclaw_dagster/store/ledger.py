@@ -1,0 +1,260 @@
+"""The one door to the truth: events in, cases claimed, changes written; each call is one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from openclaw_dagster.clock import DAY, Clock, SystemClock
+from openclaw_dagster.store import events, journal, rows
+from openclaw_dagster.store import tables as t
+from openclaw_dagster.store.canonical import dumps
+from openclaw_dagster.store.case import Case
+from openclaw_dagster.store.database import Database
+from openclaw_dagster.store.entries import Entry, Kind
+from openclaw_dagster.store.events import Arrival, Event, Receipt
+from openclaw_dagster.store.ids import new_id
+from openclaw_dagster.store.journal import Record
+
+#: How long journal entries are kept that no event's retention covers.
+KEEP = 365 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Cases taken for one run; whoever starts the claim holds them."""
+
+    id: str
+    system: str
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Entries for one case, with the events they emit. With a fence, only its holder may write them."""
+
+    case_id: str
+    entries: tuple[Entry, ...]
+    fence: int | None = None
+    emitted: tuple[Arrival, ...] = ()
+    only_in: frozenset[str] | None = None  # the states in which the change still makes sense
+    seen: int | None = None  # journal length it was decided on
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write came to: the cases after it, and those that were not written because they are held by another."""
+
+    cases: Mapping[str, Case]
+    lost: frozenset[str]
+
+
+class Ledger:
+    """Events, cases and journal in one database."""
+
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
+        self.database = database
+        self.clock = clock or SystemClock()
+
+    # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receive(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
+        """Append events that are new and open their cases, all in one commit; a receipt each, in order."""
+        order = sorted(range(len(arrivals)), key=lambda i: (arrivals[i].system, arrivals[i].name, arrivals[i].key))
+        with self.database.write() as connection:
+            now = self.clock.now()
+            found, opened = events.append(connection, [arrivals[i] for i in order], now)
+            self._open(connection, opened, now)
+        receipts = dict(zip(order, found, strict=True))
+        return [receipts[i] for i in range(len(arrivals))]
+
+    def _open(self, connection: sa.Connection, opened: Sequence[tuple[Case, Entry, int]], now: int) -> None:
+        made = [journal.extend(case, (entry,), now, keep) for case, entry, keep in opened]
+        rows.save(connection, [case for case, _ in made], new=True)
+        lines = [line for _, case_lines in made for line in case_lines]
+        if lines:
+            connection.execute(sa.insert(t.journal), lines)
+
+    def remember_spec(self, digest: str, system: str, version: str, bundle: Mapping[str, Any]) -> None:
+        """Keep a version of a system, so that its cases can go on under it whatever the files say by then."""
+        with self.database.read() as connection:
+            if connection.execute(sa.select(t.specs.c.digest).where(t.specs.c.digest == digest)).first():
+                return
+        with self.database.write() as connection:
+            insert = postgresql.insert(t.specs) if self.database.dialect == "postgresql" else sqlite.insert(t.specs)
+            values = {"digest": digest, "system": system, "version": version, "bundle": dumps(bundle), "first_seen": self.clock.now()}
+            connection.execute(insert.values(**values).on_conflict_do_nothing())
+
+    def spec(self, digest: str) -> dict[str, Any] | None:
+        """Return the kept version of a system."""
+        with self.database.read() as connection:
+            text = connection.execute(sa.select(t.specs.c.bundle).where(t.specs.c.digest == digest)).scalar()
+        return json.loads(text) if text else None
+
+    # ── claimed ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def claim(self, system: str, *, limit: int, lease: int, by: str, only: Sequence[str] | None = None) -> Claim | None:
+        """Take up to `limit` due cases for one run, critical ones first; None when nothing is due. Lease in ms."""
+        with self.database.write() as connection:
+            now = self.clock.now()
+            cases = t.cases
+            due = sa.select(cases).where(cases.c.system == system, cases.c.due_at <= now)
+            if only is not None:
+                due = due.where(cases.c.id.in_(only))
+            due = due.order_by(cases.c.rank, cases.c.due_at, cases.c.id).limit(limit).with_for_update(skip_locked=True)
+            found = [rows.to_case(row) for row in connection.execute(due)]
+            if not found:
+                return None
+            claim = new_id("claim", now)
+            changes = [
+                (case, Change(case.id, (Entry(Kind.CLAIMED, {
+                    "claim": claim, "fence": case.fence + 1, "until": now + lease, "by": by, "was": case.state,
+                }),)))
+                for case in found
+            ]  # fmt: skip
+            written = self._write(connection, changes, now)
+        return Claim(claim, system, tuple(written[case.id] for case in found))
+
+    def start(self, claim: str, *, run_id: str, lease: int, host: str) -> list[Case]:
+        """Hold the cases of a claim that nobody holds yet; the fence grows, so that a second start finds none."""
+        with self.database.write() as connection:
+            now = self.clock.now()
+            query = sa.select(t.cases.c.id).where(t.cases.c.claim == claim, t.cases.c.run_id.is_(None))
+            locked = rows.lock(connection, connection.execute(query).scalars())
+            held = [case for case in locked.values() if case.claim == claim and case.run_id is None]
+            changes = [
+                (case, Change(case.id, (Entry(Kind.STARTED, {
+                    "fence": case.fence + 1, "run": run_id, "until": now + lease, "host": host,
+                }),)))
+                for case in sorted(held, key=lambda case: (case.rank, case.id))
+            ]  # fmt: skip
+            written = self._write(connection, changes, now)
+        return list(written.values())
+
+    def release(self, claim: str, by: str) -> int:
+        """Give back the cases of a claim whose run could not be launched; return how many."""
+        with self.database.write() as connection:
+            now = self.clock.now()
+            query = sa.select(t.cases.c.id).where(t.cases.c.claim == claim, t.cases.c.run_id.is_(None))
+            locked = rows.lock(connection, connection.execute(query).scalars())
+            changes = [
+                (case, Change(case.id, (Entry(Kind.RELEASED, {"by": by}),)))
+                for case in locked.values()
+                if case.claim == claim and case.run_id is None
+            ]
+            return len(self._write(connection, changes, now))
+
+    # ── changed ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def write(self, changes: Sequence[Change]) -> Written:
+        """Write changes of several cases as one; a change whose fence is old, or whose case moved on, is left out."""
+        with self.database.write() as connection:
+            now = self.clock.now()
+            locked = rows.lock(connection, [change.case_id for change in changes])
+            good = [(locked[c.case_id], c) for c in changes if c.case_id in locked and _may(locked[c.case_id], c)]
+            written = self._write(connection, good, now)
+        return Written(written, frozenset(change.case_id for change in changes) - written.keys())
+
+    def _write(self, connection: sa.Connection, changes: Sequence[tuple[Case, Change]], now: int) -> dict[str, Case]:
+        after: dict[str, Case] = {}
+        lines: list[dict[str, Any]] = []
+        told: list[tuple[Case, Entry, int, int]] = []
+        for case, change in changes:
+            made, new_lines = journal.extend(after.get(case.id, case), change.entries, now, now + KEEP)
+            lines += new_lines
+            told += [(made, entry, line["seq"], now) for entry, line in zip(change.entries, new_lines, strict=True)]
+            after[case.id] = made
+        if lines:
+            connection.execute(sa.insert(t.journal), lines)
+        rows.save(connection, list(after.values()), new=False)
+        rows.project(connection, told)
+        emitted = [arrival for _, change in changes for arrival in change.emitted]
+        if emitted:
+            _, opened = events.append(connection, emitted, now)
+            self._open(connection, opened, now)
+        return after
+
+    # ── read ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def case(self, case_id: str) -> Case | None:
+        """Return one case."""
+        with self.database.read() as connection:
+            row = connection.execute(sa.select(t.cases).where(t.cases.c.id == case_id)).first()
+        return rows.to_case(row) if row else None
+
+    def held(self, cases: Sequence[Case]) -> list[Case]:
+        """Return those of `cases` as they stand that are still held under the fence they were held under."""
+        fences = {case.id: case.fence for case in cases}
+        with self.database.read() as connection:
+            query = sa.select(t.cases).where(t.cases.c.id.in_(list(fences)), t.cases.c.state == "running")
+            found = [rows.to_case(row) for row in connection.execute(query)]
+        return [case for case in found if case.fence == fences[case.id]]
+
+    def find(
+        self, *, system: str | None = None, state: str | None = None, key: str | None = None, limit: int = 50, before: str | None = None
+    ) -> list[Case]:
+        """Return the newest cases that match, at most `limit`."""
+        query = sa.select(t.cases).order_by(t.cases.c.created_at.desc(), t.cases.c.id.desc()).limit(limit)
+        for column, value in ((t.cases.c.system, system), (t.cases.c.state, state), (t.cases.c.key, key)):
+            if value is not None:
+                query = query.where(column == value)
+        if before is not None:
+            query = query.where(t.cases.c.id < before)
+        with self.database.read() as connection:
+            return [rows.to_case(row) for row in connection.execute(query)]
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Return how many cases each system has in each state."""
+        query = sa.select(t.cases.c.system, t.cases.c.state, sa.func.count()).group_by(t.cases.c.system, t.cases.c.state)
+        with self.database.read() as connection:
+            return {(system, state): count for system, state, count in connection.execute(query)}
+
+    def journal(self, case_id: str) -> list[Record]:
+        """Return the journal of one case in order."""
+        with self.database.read() as connection:
+            return journal.read(connection, case_id)
+
+    def events(self, ids: Sequence[str]) -> dict[str, Event]:
+        """Return events by id."""
+        with self.database.read() as connection:
+            return events.read(connection, ids)
+
+    def effects(self, case_id: str) -> list[dict[str, Any]]:
+        """Return the effects of one case in the order they were claimed."""
+        query = sa.select(t.effects).where(t.effects.c.case_id == case_id).order_by(t.effects.c.claimed_at, t.effects.c.key)
+        with self.database.read() as connection:
+            return [dict(row._mapping) for row in connection.execute(query)]
+
+    def dead_letters(self, *, system: str | None = None, redriven: bool = False, limit: int = 100) -> list[dict[str, Any]]:
+        """Return dead letters that wait for somebody, oldest first; with `redriven`, those that did."""
+        letters = t.dead_letters
+        query = sa.select(letters).order_by(letters.c.at, letters.c.case_id).limit(limit)
+        query = query.where(letters.c.redriven_at.isnot(None) if redriven else letters.c.redriven_at.is_(None))
+        if system is not None:
+            query = query.where(letters.c.system == system)
+        with self.database.read() as connection:
+            return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def _may(case: Case, change: Change) -> bool:
+    """Decide the one question whether a change may be written to a case as it stands now."""
+    if change.fence is not None and (case.fence != change.fence or case.state != "running"):
+        return False
+    if change.only_in is not None and case.state not in change.only_in:
+        return False
+    return change.seen is None or case.seq == change.seen
+
+
+def with_fence(case: Case, *entries: Entry, emitted: tuple[Arrival, ...] = ()) -> Change:
+    """Return a change that only the holder of `case` may write."""
+    return Change(case.id, entries, fence=case.fence, emitted=emitted)
+
+
+def same_case(case: Case, **changes: Any) -> Case:
+    """Return `case` with some columns changed, for tests and previews."""
+    return replace(case, **changes)

@@ -1,0 +1,19 @@
+"""The first ledger: events, cases, journal, effects, dead letters, versions of systems, day heads."""
+
+from alembic import op
+
+from openclaw_dagster.store import guards
+from openclaw_dagster.store.tables import metadata
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    metadata.create_all(connection)
+    guards.install(connection)
+
+
+def downgrade() -> None:
+    raise RuntimeError("History is not taken away: restore a backup instead.")
