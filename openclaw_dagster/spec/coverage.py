@@ -14,14 +14,14 @@ from openclaw_dagster.spec.expressions import Node, syntax
 
 #: Most rows a table may have.
 ROW_LIMIT = 64
-#: Most steps the search takes before the table counts as too complicated; a step is about 20 µs.
-STEP_LIMIT = 5_000
+#: Most steps the search takes before the table counts as too complicated; a step takes about 0.1 ms.
+STEP_LIMIT = 2_000
 
 _FLIPPED = {"==": "==", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _UNITS = {
-    "h": 3600,
-    "m": 60,
-    "s": 1,
+    "h": Fraction(3600),
+    "m": Fraction(60),
+    "s": Fraction(1),
     "ms": Fraction(1, 10**3),
     "us": Fraction(1, 10**6),
     "ns": Fraction(1, 10**9),
@@ -82,7 +82,7 @@ _FALSE = _Group(False, ())
 def find_overlap(conditions: Sequence[str]) -> tuple[int, int, str] | None:
     """Return two rows, counted from 0, that can both hold, with an example; None when no two can.
 
-    Raises `CoverageError` when the table is too long or too complicated, `ExpressionError` for a bad condition.
+    Raises `CoverageError` for a table too long or too complicated, `ExpressionError` for a bad condition.
     """
     formulas, domains = _read(conditions)
     alone = [_Search(domains).alone(formula) for formula in formulas]
@@ -105,7 +105,7 @@ def _apart(first: _Allowed | None, second: _Allowed | None) -> bool:
 
 
 def find_gap(conditions: Sequence[str]) -> str | None:
-    """Return an example that no row decides; None when some row always holds. Raises as `find_overlap` does."""
+    """Return an example that no row decides, None when some row always holds; raises as `find_overlap`."""
     formulas, domains = _read(conditions)
     found = _Search(domains).run(tuple(_without_not(_Not(formula), domains) for formula in formulas))
     return None if found is None else _example(domains, found)
@@ -113,9 +113,7 @@ def find_gap(conditions: Sequence[str]) -> str | None:
 
 def _read(conditions: Sequence[str]) -> tuple[list[_Formula], _Domains]:
     if len(conditions) > ROW_LIMIT:
-        problem = (
-            f"the table has {len(conditions)} rows, the limit is {ROW_LIMIT}: split it into two decisions"
-        )
+        problem = f"the table has {len(conditions)} rows, the limit is {ROW_LIMIT}: split it in two"
         raise CoverageError(problem=problem)
     raw = [_formula(syntax(condition)) for condition in conditions]
     domains = _domains(raw)
@@ -330,7 +328,7 @@ def _ordered(sign: int, operator: str) -> bool:
 
 
 class _Search:
-    """Looks for cells that satisfy formulas all at once: narrow what is certain, then split one path in two."""
+    """Looks for cells that satisfy all formulas at once: narrow what is certain, then split a path in two."""
 
     def __init__(self, domains: _Domains) -> None:
         self.full: _Allowed = {path: frozenset(cells) for path, cells in domains.items()}
@@ -348,9 +346,7 @@ class _Search:
     def split(self, formulas: tuple[_Formula, ...], allowed: _Allowed) -> _Allowed | None:
         self.steps += 1
         if self.steps > STEP_LIMIT:
-            raise CoverageError(
-                problem="the rows are too complicated to compare: split the table into two decisions"
-            )
+            raise CoverageError(problem="the rows are too complicated to compare: split the table in two")
         open_groups = self.narrow(formulas, allowed)
         if open_groups is None:
             return None
@@ -365,7 +361,7 @@ class _Search:
         return None
 
     def narrow(self, formulas: tuple[_Formula, ...], allowed: _Allowed) -> list[_Group] | None:
-        """Apply every formula that is a plain comparison to `allowed`; return the others, None if impossible."""
+        """Apply the plain comparisons among `formulas` to `allowed`; return the others, None if impossible."""
         pending = list(formulas)
         while True:
             groups: list[_Group] = []
