@@ -91,6 +91,7 @@ def test_json_by_any_of_its_names(content_type: str) -> None:
         "application/json charset=utf-8",
         "application/json; charset",
         "application/json; charset=utf-16",
+        "application/json; CHARSET=latin1",
         "application/json; charset=utf-8; charset=latin1",
         "application/json; charset=",
         'application/json; charset=""',
@@ -251,6 +252,11 @@ def test_a_root_that_is_no_object_is_422(body: bytes) -> None:
 def test_the_outermost_numbers_are_kept_exactly() -> None:
     body = b'{"a":9223372036854775807,"b":-9223372036854775808,"c":1.7976931348623157e308,"d":-0}'
     assert parsed(body) == {"a": 2**63 - 1, "b": -(2**63), "c": 1.7976931348623157e308, "d": 0}
+
+
+def test_a_byte_order_mark_is_called_by_its_name() -> None:
+    with pytest.raises(BodyRefused, match="byte order mark"):
+        parsed(b"\xef\xbb\xbf{}")
 
 
 def test_a_surrogate_pair_is_one_character() -> None:

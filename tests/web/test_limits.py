@@ -124,6 +124,13 @@ def test_a_flooder_is_not_forgotten_among_many_callers() -> None:
         assert allowed(limit, 1) == 0
 
 
+def test_a_newcomer_is_remembered_when_the_memory_is_full() -> None:
+    limit, _ = limit_of(burst=3, refill=SECOND, callers=10)
+    for number in range(10):
+        limit.take(f"203.0.113.{number}", "orders")
+    assert allowed(limit, 10) == 3
+
+
 def test_a_clock_set_back_locks_nobody_out() -> None:
     limit, clock = limit_of(burst=3, refill=SECOND)
     assert allowed(limit, 3) == 3

@@ -167,6 +167,32 @@ def test_every_character_of_the_signature_counts(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("more", [" ", "\n", "=", "00", "\x00", "A" * 4])
+def test_nothing_may_follow_the_signature(scheme: str, more: str) -> None:
+    headers = signed(scheme)
+    name = SIGNATURE_HEADER[scheme]
+    if (scheme, more) == ("standard-webhooks", " "):
+        verify(scheme, [secret_of(scheme)], {**headers, name: headers[name] + more}, BODY, NOW)
+    else:
+        refusal(scheme, {**headers, name: headers[name] + more})
+
+
+def test_stripe_s_timestamp_stands_once() -> None:
+    good = signed("stripe")["stripe-signature"]
+    assert "timestamp" in refusal("stripe", {"stripe-signature": good + ",t=1"})
+
+
+@pytest.mark.parametrize(("scheme", "between"), [("standard-webhooks", " "), ("stripe", ",")])
+def test_a_good_signature_is_found_among_others_up_to_a_length(scheme: str, between: str) -> None:
+    headers = signed(scheme)
+    name = SIGNATURE_HEADER[scheme]
+    wrong = sign(scheme, other_secret_of(scheme), BODY, NOW, "msg_1")[name].split(",", 1)[-1]
+    one = f"{between}v1,{wrong}" if scheme == "standard-webhooks" else f",{wrong}"
+    verify(scheme, [secret_of(scheme)], {**headers, name: headers[name] + one * 10}, BODY, NOW)
+    assert "longer than 4096" in refusal(scheme, {**headers, name: headers[name] + one * 100})
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_another_system_s_secret_is_refused(scheme: str) -> None:
     headers = sign(scheme, other_secret_of(scheme), BODY, NOW, "msg_1")
     assert "no signature matches" in refusal(scheme, headers)
@@ -369,6 +395,8 @@ WEAK_WHSEC = [
     "whsec_" + "é" * 40,
     "whsec_" + "-_" * 20,
     "whsec_" + "A" * 33,
+    "whsec_" + base64.b64encode(b"k" * 32).decode() + "!!!!",
+    "whsec_" + "A" * 20 + "\n" + "A" * 20,
     "WHSEC_" + base64.b64encode(b"k" * 32).decode(),
     TEXT_SECRET,
 ]
