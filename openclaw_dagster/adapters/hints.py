@@ -5,7 +5,17 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from inspect import signature
-from typing import Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Any,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 _SCALARS: dict[object, str] = {
     str: "string",

@@ -1,4 +1,4 @@
-"""Finds the `@action` functions of a project: imports its `actions/` modules by path, and says what is wrong."""
+"""Finds the `@action` functions of a project by importing its `actions/` modules by path."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
-from openclaw_dagster.adapters.python import MARK, BadAction, Registered
+from openclaw_dagster.adapters.python import BadAction, Registered, declared_in
 from openclaw_dagster.spec.contracts import Contract
 
 
 def load_actions(paths: Sequence[Path]) -> dict[str, Registered]:
     """Return the actions of the given modules, or of the modules in the given folders, by action name.
 
-    Files whose name begins with `_` are left out. BadAction names file and line of what cannot be imported and
-    of an action that is there twice.
+    Files whose name begins with `_` are left out. BadAction names file and line of what cannot be imported
+    and of an action that is there twice.
     """
     found: dict[str, Registered] = {}
     for path in _files(paths):
-        for registered in _actions_of(_import(path)):
+        for registered in declared_in(_import(path)):
             other = found.get(registered.action)
             if other is not None:
                 raise BadAction(
@@ -34,11 +33,13 @@ def load_actions(paths: Sequence[Path]) -> dict[str, Registered]:
     return found
 
 
-def with_actions(contracts: Mapping[str, Contract], actions: Mapping[str, Registered]) -> dict[str, Contract]:
+def with_actions(
+    contracts: Mapping[str, Contract], actions: Mapping[str, Registered]
+) -> dict[str, Contract]:
     """Return the contracts with the operations the actions bring.
 
-    An action may implement an operation of a contract file, which then says what it takes. BadAction when the two
-    disagree about its effect, its verify, its undo or whether it is idempotent.
+    An action may implement an operation of a contract file, which then says what it takes. BadAction when the
+    two disagree about its effect, its verify, its undo or whether it is idempotent.
     """
     merged = dict(contracts)
     for name, registered in sorted(actions.items()):
@@ -48,7 +49,8 @@ def with_actions(contracts: Mapping[str, Contract], actions: Mapping[str, Regist
             _check_agree(registered, known[operation].model_dump())
             continue
         base = merged.get(adapter) or Contract(operations={operation: registered.operation})
-        merged[adapter] = base.model_copy(update={"operations": {**known, operation: registered.operation}})
+        operations = {**known, operation: registered.operation}
+        merged[adapter] = base.model_copy(update={"operations": operations})
     return merged
 
 
@@ -59,8 +61,9 @@ def _check_agree(registered: Registered, contract: Mapping[str, object]) -> None
             raise BadAction(
                 file=registered.file,
                 line=registered.line,
-                problem=f"{registered.action} clashes with its contract file: {word} is {contract[word]!r} there "
-                f"and {said[word]!r} here; make them equal, or give the action another name",
+                problem=f"{registered.action} clashes with its contract file: "
+                f"{word} is {contract[word]!r} there and {said[word]!r} here; "
+                "make them equal, or give the action another name",
             )
 
 
@@ -70,7 +73,7 @@ def _files(paths: Sequence[Path]) -> Iterable[Path]:
         yield from (file.resolve() for file in inside if not file.name.startswith("_"))
 
 
-def _import(path: Path) -> ModuleType:
+def _import(path: Path) -> str:
     # A private name: a project's actions/json.py must not become `json` for anybody else.
     name = f"_claw_actions_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
     spec = spec_from_file_location(name, path)
@@ -89,21 +92,12 @@ def _import(path: Path) -> ModuleType:
             raise
         problem = f"it cannot be imported: {type(error).__name__}: {error}"
         raise BadAction(file=str(path), line=_line(error, path), problem=problem) from error
-    return module
+    return name
 
 
 def _line(error: BaseException, path: Path) -> int:
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno or 1
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return lines[-1] if lines and lines[-1] else 1
-
-
-def _actions_of(module: ModuleType) -> list[Registered]:
-    """Return the actions the module itself declares, each function once, in the order of the file."""
-    marked = {getattr(value, MARK) for value in vars(module).values() if _declared_in(value, module)}
-    return sorted(marked, key=lambda registered: registered.line)
-
-
-def _declared_in(value: object, module: ModuleType) -> bool:
-    return isinstance(getattr(value, MARK, None), Registered) and value.__module__ == module.__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path) and frame.lineno]
+    return lines[-1] if lines else 1

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 Function: TypeAlias = Callable[..., Any]
 F = TypeVar("F", bound=Function)
 
-#: The attribute that marks a function as an action.
-MARK = "__claw_action__"
+#: What `@action` has seen, by module, until whoever imported the module collects it.
+_declared: dict[str, list[Registered]] = {}
 
 
 class Refuse(Exception):
@@ -74,9 +74,9 @@ def action(
 ) -> Callable[[F], F]:
     """Make a function the action `name`, such as `tms.assign`; BadAction when it cannot be one.
 
-    The function takes the arguments as a dict and, if it has a second parameter, the Call. Without `input` the
-    JSON Schema of the arguments comes from a TypedDict on the first parameter. `verify` and `undo` are operations
-    of the same adapter. An action must be safe to abandon: at its timeout it is no longer waited for.
+    The function takes the arguments as a dict and, if it has a second parameter, the Call. Without `input`
+    the JSON Schema of the arguments comes from a TypedDict on the first parameter. `verify` and `undo` are
+    operations of the same adapter. At its timeout an action is no longer waited for, but it is not stopped.
     """
 
     def register(function: F) -> F:
@@ -103,10 +103,16 @@ def action(
         except ValidationError as error:
             first = error.errors()[0]
             raise bad(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-        setattr(function, MARK, Registered(name, operation, function, file, line))
+        registered = Registered(name, operation, function, file, line)
+        _declared.setdefault(function.__module__, []).append(registered)
         return function
 
     return register
+
+
+def declared_in(module: str) -> list[Registered]:
+    """Hand over the actions a module has declared while it was imported, in the order of the file."""
+    return _declared.pop(module, [])
 
 
 def _place(function: Function) -> tuple[str, int]:
@@ -120,7 +126,7 @@ def _positional(function: Function) -> int:
 
 
 class PythonAdapter:
-    """Runs the project's own functions, each call in a thread of its own that is left behind at its deadline."""
+    """Runs the project's own functions, each call in a thread that is left behind at its deadline."""
 
     def __init__(self, name: str, contract: Contract, actions: Mapping[str, Registered]) -> None:
         self._name = name

@@ -105,7 +105,7 @@ class Records:
         return self._select("WHERE adapter = ? ORDER BY number", (adapter,))
 
     def standing(self, adapter: str, operations: tuple[str, ...], key: str | None = None) -> list[Record]:
-        """Return the records of these operations that were not undone, newest first; only those under `key`."""
+        """Return the records of these operations that were not undone, newest first; or those under `key`."""
         places = ", ".join("?" * len(operations))
         where = f"WHERE adapter = ? AND operation IN ({places}) AND NOT undone"
         if key is None:

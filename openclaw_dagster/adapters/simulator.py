@@ -128,7 +128,7 @@ class SimulatorAdapter:
             found = [
                 record
                 for record in records.standing(self._name, operations)
-                if all(name in record.args and record.args[name] == value for name, value in call.args.items())
+                if all(name in record.args and record.args[name] == call.args[name] for name in call.args)
             ]
         return found[0] if found else None
 
