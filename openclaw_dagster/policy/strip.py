@@ -44,7 +44,8 @@ _REFUSED = {
     "type_assertion": "write the cast as `value as Type`",
 }
 _ABSENT = {
-    "Date": "clock", "performance": "clock", "setTimeout": "clock", "setInterval": "clock", "crypto": "randomness",
+    "Date": "clock", "performance": "clock", "setTimeout": "clock", "setInterval": "clock",
+    "crypto": "randomness",
 }  # fmt: skip
 _ASI_HAZARD = b"([`+-/*.,<"
 
@@ -90,11 +91,11 @@ class _Stripper:
         node = next(node for node in _walk(root) if node.is_error or node.is_missing)
         if node.is_missing:
             return self.fail(node, f"this is not TypeScript: {node.type} is missing here")
-        text = self.code[node.start_byte : node.end_byte].decode(errors="ignore").strip().split("\n")[0]
+        text = self.text(node).strip().split("\n")[0]
         return self.fail(node, f"this is not TypeScript near {text[:40]!r}")
 
     def refuse_absent(self, root: Node) -> None:
-        """Refuse the clock and randomness where they are written, unless the policy has such a name itself."""
+        """Refuse the clock and randomness where they are written, unless the policy has that name itself."""
         own = {self.text(name) for name in map(_bound_name, _walk(root)) if name}
         for node in _walk(root):
             word = self.text(node) if node.type in ("identifier", "member_expression") else ""
@@ -103,7 +104,7 @@ class _Stripper:
                 raise self.fail(node, f"a policy has no {missing}: pass what {word} would give as an input")
 
     def text(self, node: Node) -> str:
-        return self.code[node.start_byte : node.end_byte].decode()
+        return self.code[node.start_byte : node.end_byte].decode(errors="ignore")
 
     def visit(self, root: Node) -> None:
         # Not recursive: the nesting of a source is bounded by its size only.
@@ -163,7 +164,7 @@ class _Stripper:
         parent = node.parent
         self.blank(node.start_byte, node.end_byte)
         if parent is not None and parent.type == "arrow_function" and b"\n" in (node.text or b""):
-            # No line may end between `)` and `=>`, nor between `return` and `(`: the bracket moves over the type.
+            # No line may end before `=>`, nor after `return`: the bracket moves over the type.
             before = node.type == "type_parameters"
             paren = (
                 self.code.index(b"(", node.end_byte) if before else self.code.rindex(b")", 0, node.start_byte)
@@ -213,6 +214,8 @@ class _Stripper:
             raise self.fail(node, "there are two default exports: keep one")
         self.exported = True
         keyword = next(child for child in node.children if child.type == "default")
+        if b"\n" in self.code[node.start_byte : keyword.end_byte]:
+            raise self.fail(node, "write export default on one line")
         value = node.children[node.children.index(keyword) + 1]
         self.refuse_async(value)
         name = value.child_by_field_name("name")

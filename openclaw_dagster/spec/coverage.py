@@ -361,7 +361,7 @@ class _Search:
         return None
 
     def narrow(self, formulas: tuple[_Formula, ...], allowed: _Allowed) -> list[_Group] | None:
-        """Apply the plain comparisons among `formulas` to `allowed`; return the others, None if impossible."""
+        """Apply the plain comparisons to `allowed`; return what is left to do, None if impossible."""
         pending = list(formulas)
         while True:
             groups: list[_Group] = []
