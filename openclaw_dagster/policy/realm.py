@@ -1,12 +1,11 @@
-"""The JavaScript that stands around a policy: it takes the clock away, freezes the inputs, checks the output."""
+"""The JavaScript around a policy: it takes the clock away, freezes the inputs, checks the output."""
 
 from __future__ import annotations
 
-#: Line 1 of every program is ours, so a stack frame on line 1 is never the policy's; the policy starts on line 2.
-#: It must stay free of line comments, because the lines are joined; it answers one JSON text, `+` and the output
-#: or `-` and the problem, because QuickJS hands out no long string that was put together.
-PRELUDE = " ".join(
-    r"""
+#: Line 1 of every program is ours: a stack frame on line 1 is never the policy's, which starts on line 2.
+#: It must stay free of line comments, because the lines are joined. It answers one JSON text, `+` and the
+#: output or `-` and the problem, because QuickJS hands out no long string that was put together.
+PRELUDE = r"""
 'use strict';
 (function () {
   const {parse, stringify} = JSON;
@@ -25,10 +24,12 @@ PRELUDE = " ".join(
   });
   const none = (name, what) =>
     absent(globalThis, name, 'a policy has no ' + what + ': pass what ' + name + ' would give as an input');
-  for (const name of ['Date', 'performance', 'setTimeout', 'setInterval', 'queueMicrotask']) none(name, 'clock');
+  for (const name of ['Date', 'performance', 'setTimeout', 'setInterval', 'queueMicrotask'])
+    none(name, 'clock');
   for (const name of ['WeakRef', 'FinalizationRegistry']) none(name, 'view of the memory');
   for (const name of ['SharedArrayBuffer', 'Atomics']) none(name, 'shared memory');
-  for (const name of ['fetch', 'XMLHttpRequest', 'require', 'process', 'console']) none(name, 'input or output');
+  for (const name of ['fetch', 'XMLHttpRequest', 'require', 'process', 'console'])
+    none(name, 'input or output');
   none('crypto', 'randomness');
   absent(Math, 'random', 'a policy has no randomness: pass what Math.random would give as an input');
   const evil = 'a policy runs only the code that was reviewed: remove eval and Function';
@@ -77,7 +78,8 @@ PRELUDE = " ".join(
     const repair = value instanceof PromiseClass
       ? 'a policy answers at once, remove async'
       : 'return one mapping such as {branch: "manual"}, or a word such as "manual"';
-    throw {bad: (path === 'output' ? 'the policy returned ' : path + ' is ') + kind(value) + ': ' + repair};
+    const subject = path === 'output' ? 'the policy returned ' : path + ' is ';
+    throw {bad: subject + kind(value) + ': ' + repair};
   };
 
   return (decide, text, limit) => {
@@ -90,12 +92,11 @@ PRELUDE = " ".join(
       return stringify('-' + error.bad);
     }
     if (answer.length > limit)
-      return stringify('-the output is longer than ' + limit + ' bytes: return the choice, not the data');
+      return stringify('-the output is longer than ' + limit + ' bytes: return only the choice');
     return stringify('+' + answer);
   };
 })()
-""".split("\n")
-)
+""".replace("\n", " ")
 
 #: Runs the policy that stands on lines 2 and on; what it exports comes out as the value.
 PROGRAM = "(function () {{ 'use strict';\n{source}\n;return {default};}})()"

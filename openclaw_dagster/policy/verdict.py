@@ -119,6 +119,8 @@ def _unlike_json(value: object, path: str, depth: int) -> str | None:
         return _bad_text(value, path)
     if isinstance(value, float) and not math.isfinite(value):
         return f"{path} is {value}, which is not a JSON number: return a finite number or None"
+    if isinstance(value, int) and value.bit_length() > 63:
+        return f"{path} is an integer of more than 64 bits: return it as text"
     if value is None or isinstance(value, bool | int | float):
         return None
     return (
