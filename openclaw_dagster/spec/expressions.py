@@ -99,6 +99,8 @@ class Expression:
         """
         try:
             data = {name: bindings[name] for name in self.names if name in bindings}
+            if _has_cut_key(data):
+                raise ExpressionFailed(text=self.text, cause="the data has a key with a NUL character in it")
             outcome = self._program.eval(data=data)
             kind = outcome.type().name()
             if kind == "ERROR":
@@ -243,6 +245,13 @@ def _cause(complaint: str) -> str:
     if "budget exceeded" in complaint:
         return "it loops too long: send shorter lists, or move the rule into a policy file"
     return complaint[:300]
+
+
+def _has_cut_key(value: Any) -> bool:
+    """Return whether a key holds a NUL: the library cuts it there, so that `hold\\0x` would pass for `hold`."""
+    if type(value) is dict:
+        return any("\0" in key for key in value) or any(map(_has_cut_key, value.values()))
+    return type(value) is list and any(map(_has_cut_key, value))
 
 
 def _json(value: Any, text: str) -> JSON:

@@ -12,7 +12,7 @@ State = Literal[
 #: States in which nothing more happens by itself.
 ENDED: frozenset[str] = frozenset({"completed", "handed_off", "dead_lettered", "cancelled"})
 
-StepState = Literal["begun", "completed", "skipped", "waiting", "unknown", "failed", "undoing", "undone"]
+StepState = Literal["begun", "completed", "skipped", "waiting", "unknown", "failed", "undoing", "undone", "stuck"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class StepFact:
     args: Mapping[str, Any] = field(default_factory=dict)
     result: Any = None
     error: str = ""
+    asked: int = 0  # how often somebody was asked whether the last attempt took place
     undo_attempt: int = 0
 
 
@@ -49,7 +50,9 @@ class Facts:
     decisions: Mapping[str, DecisionFact] = field(default_factory=dict)
     steps: Mapping[str, StepFact] = field(default_factory=dict)
     failing: str = ""  # the stage that failed for good, while what was done before is taken back
+    why: str = ""  # it failed
     attempts: int = 0  # of the failing stage
+    deaths: int = 0  # how often in a row a worker was silent until its lease ended, with nothing written
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -63,7 +66,9 @@ class Facts:
             decisions={name: DecisionFact(**one) for name, one in data["decisions"].items()},
             steps={name: StepFact(**one) for name, one in data["steps"].items()},
             failing=data["failing"],
+            why=data["why"],
             attempts=data["attempts"],
+            deaths=data["deaths"],
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, assert_never
 
-from openclaw_dagster.store.case import Case, DecisionFact, Facts, StepFact
+from openclaw_dagster.store.case import Case, DecisionFact, Facts, StepFact, StepState
 
 
 class Kind(StrEnum):
@@ -48,13 +48,18 @@ class Entry:
 def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
     """Return the case after one more entry; the same entries always add up to the same case."""
     case = replace(case, updated_at=at)
+    if case.facts.deaths and kind not in (Kind.CLAIMED, Kind.STARTED, Kind.BEGUN, Kind.UNDO_BEGUN):
+        case = replace(case, facts=replace(case.facts, deaths=0))
     match kind:
         case Kind.OPENED:
             return replace(case, state="open", rank=body["rank"], due_at=at, created_at=at, facts=Facts((case.trigger,)))
         case Kind.CLAIMED:
+            died = case.state == "running" and case.run_id is not None
+            facts = replace(case.facts, deaths=case.facts.deaths + died)
             return replace(
-                case, state="running", fence=body["fence"], claim=body["claim"], run_id=None, due_at=body["until"], reason=None
-            )
+                case, state="running", fence=body["fence"], claim=body["claim"], run_id=None, due_at=body["until"],
+                reason=None, facts=facts,
+            )  # fmt: skip
         case Kind.STARTED:
             return replace(
                 case, fence=body["fence"], run_id=body["run"], due_at=body["until"], started_at=case.started_at or at
@@ -80,20 +85,23 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.SKIPPED:
             return _with(case, body, replace(_step(case, body), state="skipped", error=body["why"]))
         case Kind.RETRY | Kind.UNKNOWN:
-            state = "waiting" if kind is Kind.RETRY else "unknown"
-            after = _with(case, body, replace(_step(case, body), state=state, error=body["error"]))
+            state: StepState = "waiting" if kind is Kind.RETRY else "unknown"
+            said = replace(_step(case, body), state=state, attempt=body["attempt"], asked=body.get("asked", 0), error=body["error"])
+            after = _with(case, body, said)
             return _rest(after, "waiting_retry", body["due_at"], body["error"])
         case Kind.PARKED:
             after = _with(case, body, replace(_step(case, body), state="unknown", error=body["error"]))
             return _rest(after, "awaiting_human", None, body["error"])
         case Kind.FAILED:
-            facts = replace(case.facts, failing=body["stage"], attempts=body["attempts"])
+            facts = replace(case.facts, failing=body["stage"], why=body["error"], attempts=body["attempts"])
             failed = replace(case, facts=facts, reason=body["error"])
             if not body["step"]:
                 return failed
             return _with(failed, body, replace(_step(failed, body), state="failed", error=body["error"]))
         case Kind.UNDO_BEGUN:
-            undoing = replace(_step(case, body), state="undoing", undo_attempt=body["attempt"])
+            undoing = replace(
+                _step(case, body), state="undoing", undo_attempt=body["attempt"], fence=case.fence, error=""
+            )
             return replace(_with(case, body, undoing), due_at=body["until"])
         case Kind.UNDONE:
             return _with(case, body, replace(_step(case, body), state="undone", undo_attempt=0, error=""))
@@ -101,7 +109,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             after = _with(case, body, replace(_step(case, body), error=body["error"]))
             return _rest(after, "waiting_retry", body["due_at"], case.reason or body["error"])
         case Kind.UNDO_FAILED:
-            return _with(case, body, replace(_step(case, body), state="completed", error=body["error"]))
+            return _with(case, body, replace(_step(case, body), state="stuck", error=body["error"]))
         case Kind.CLOSED:
             return _end(case, "completed", at, None)
         case Kind.DEAD_LETTERED:
@@ -142,11 +150,13 @@ def _redriven(case: Case, body: Mapping[str, Any], at: int) -> Case:
     for name, step in case.facts.steps.items():
         if step.state == "undone":
             steps[name] = StepFact("waiting", generation=step.generation + 1)
+        elif step.state == "stuck":  # done once, perhaps taken back: it is asked before it is done again
+            steps[name] = replace(step, state="unknown", undo_attempt=0, error="")
         elif step.state in ("failed", "waiting"):
             steps[name] = replace(step, state="waiting", attempt=0, error="")
         elif step.state != "skipped":
             steps[name] = step
-    facts = replace(case.facts, steps=steps, failing="", attempts=0)
+    facts = replace(case.facts, steps=steps, failing="", why="", attempts=0, deaths=0)
     return replace(
         case, state="open", due_at=at, closed_at=None, reason=None, facts=facts, digest=body["digest"], redrives=case.redrives + 1
     )

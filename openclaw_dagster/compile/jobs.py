@@ -1,0 +1,150 @@
+"""A system as one Dagster job: an op for each decision and step, and one that closes its cases."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from openclaw_dagster.compile import tags
+from openclaw_dagster.runtime.advance import close, hold, pass_stage
+from openclaw_dagster.runtime.batch import Batch
+from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.spec.model import Stage, System
+from openclaw_dagster.spec.units import format_duration
+from openclaw_dagster.store.case import Case
+
+#: How many cases a run's page names one by one.
+MOST_NAMED = 50
+
+
+def job_of(shop: Workspace, system: System) -> dg.JobDefinition:
+    """Return the job whose graph is the system's runbook and whose runs move claimed cases through it."""
+    nodes = [_stage_op(shop, system, stage) for stage in system.stages]
+    after = {name for stage in system.stages for name in stage.after}
+    leaves = [stage.name for stage in system.stages if stage.name not in after]
+    nodes.append(_close_op(shop, system, leaves))
+    graph = dg.GraphDefinition(
+        name=system.name,
+        description=f"{system.name} {system.version}: {len(system.decisions)} decisions, {len(system.execution)} steps.",
+        node_defs=nodes,
+        dependencies=_edges(system, leaves),
+    )
+    return graph.to_job(
+        name=system.name,
+        executor_def=dg.in_process_executor,
+        resource_defs={"cases": _cases(shop)},
+        tags={tags.SYSTEM: system.name},
+        metadata={"version": system.version, "digest": system.digest, "file": system.path},
+    )
+
+
+def _edges(system: System, leaves: Sequence[str]) -> dict[Any, dict[str, dg.DependencyDefinition]]:
+    def needs(names: Sequence[str]) -> dict[str, dg.DependencyDefinition]:
+        return {f"after_{name}": dg.DependencyDefinition(name, "cases") for name in names}
+
+    edges: dict[Any, dict[str, dg.DependencyDefinition]] = {
+        dg.NodeInvocation(f"{system.name}__{stage.name}", alias=stage.name): needs(stage.after) for stage in system.stages
+    }
+    edges[dg.NodeInvocation(f"{system.name}__close", alias="close")] = needs(leaves)
+    return edges
+
+
+def _cases(shop: Workspace) -> dg.ResourceDefinition:
+    """The cases a run holds: taken once, when the run begins, whatever part of the graph it runs."""
+
+    def take(context: dg.InitResourceContext) -> Batch:
+        run = context.run
+        claim = run.tags.get(tags.CLAIM) if run else None
+        if run is None or claim is None:
+            raise dg.Failure(
+                "This run holds no claim, so it has no case to move. Cases begin with events: post to the webhook, or use `claw send`.",
+                allow_retries=False,
+            )
+        batch = hold(shop, claim, run_id=run.run_id, host=socket.gethostname())
+        if not batch.cases and run.parent_run_id:
+            raise dg.Failure(
+                "The cases of this run have gone on without it, and are not done again. "
+                "Dead letters are redriven with `claw dlq redrive`.",
+                allow_retries=False,
+            )
+        return batch
+
+    return dg.ResourceDefinition(take, description="The cases this run holds, by its claim.")
+
+
+def _stage_op(shop: Workspace, system: System, stage: Stage) -> dg.OpDefinition:
+    def body(context: dg.OpExecutionContext) -> Iterator[dg.Output[None]]:
+        batch: Batch = context.resources.cases
+        passed = pass_stage(batch, stage.name)
+        for case in passed.took_part:
+            context.log.info(_line(batch, case, stage))
+        if passed.going:
+            yield dg.Output(None, "cases", metadata=_metadata(shop, batch, passed.took_part))
+
+    return dg.OpDefinition(
+        compute_fn=lambda context, _inputs: body(context),
+        name=f"{system.name}__{stage.name}",
+        description=_describe(system, stage),
+        ins={f"after_{name}": dg.In(dg.Nothing) for name in stage.after},
+        outs={"cases": dg.Out(dg.Nothing, is_required=False, description="The cases that go on.")},
+        required_resource_keys={"cases"},
+        tags={"claw/kind": stage.kind},
+    )
+
+
+def _close_op(shop: Workspace, system: System, leaves: Sequence[str]) -> dg.OpDefinition:
+    def body(context: dg.OpExecutionContext) -> Iterator[dg.Output[None]]:
+        batch: Batch = context.resources.cases
+        ended = batch.going()
+        close(batch)
+        dead = [case for case in batch.left.values() if case.state == "dead_lettered"]
+        if dead:
+            reasons = "; ".join(f"{case.id}: {case.reason}" for case in dead[:5])
+            raise dg.Failure(
+                f"{len(dead)} of {len(ended)} cases went to the dead letters: {reasons}",
+                metadata=_metadata(shop, batch, dead),
+                allow_retries=False,
+            )
+        yield dg.Output(None, "ended", metadata=_metadata(shop, batch, ended))
+
+    return dg.OpDefinition(
+        compute_fn=lambda context, _inputs: body(context),
+        name=f"{system.name}__close",
+        description="Ends each case: completed, or taken back and put with the dead letters.",
+        ins={f"after_{name}": dg.In(dg.Nothing) for name in leaves},
+        outs={"ended": dg.Out(dg.Nothing, is_required=False)},
+        required_resource_keys={"cases"},
+        tags={"claw/kind": "close"},
+    )
+
+
+def _describe(system: System, stage: Stage) -> str:
+    if stage.kind == "decision":
+        decision = system.decision(stage.name)
+        way = decision.policy or f"a table of {len(decision.table or ())} rows"
+        emits = f", emits {decision.emits}" if decision.emits else ""
+        return f"Decides by {way} from {', '.join(decision.inputs)}{emits}."
+    step = system.step(stage.name)
+    return f"Does {step.action} on {step.on}; {step.retries.max} retries, at most {format_duration(step.timeout)} each."
+
+
+def _metadata(shop: Workspace, batch: Batch, cases: Sequence[Case]) -> dict[str, Any]:
+    found: dict[str, Any] = {"cases": len(cases)}
+    for case in cases[:MOST_NAMED]:
+        now = batch.cases.get(case.id) or batch.left.get(case.id, case)
+        found[f"{case.key} ({now.state})"[:200]] = dg.MetadataValue.url(f"{shop.settings.public_url}/claw/cases/{case.id}")
+    return found
+
+
+def _line(batch: Batch, case: Case, stage: Stage) -> str:
+    if case.id in batch.lost:
+        return f"{case.id}: held by another run by now; this one wrote nothing"
+    now = batch.cases.get(case.id) or batch.left[case.id]
+    if stage.kind == "decision" and stage.name in now.facts.decisions:
+        return f"{case.id}: {now.facts.decisions[stage.name].reason}"
+    fact = now.facts.steps.get(stage.name)
+    said = f"{stage.name} {fact.state}" if fact else f"{stage.name} failed: {now.facts.why}"
+    return f"{case.id}: {said}" + (f" ({fact.error})" if fact and fact.error else "")

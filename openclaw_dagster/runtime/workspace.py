@@ -1,0 +1,167 @@
+"""Everything a process needs to move cases: systems, environment, adapters, policies and the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+from openclaw_dagster import adapters
+from openclaw_dagster.adapters.modules import load_actions, with_actions
+from openclaw_dagster.adapters.registry import Adapters
+from openclaw_dagster.clock import Clock, SystemClock
+from openclaw_dagster.errors import ClawError
+from openclaw_dagster.policy import Policy, open_policy
+from openclaw_dagster.policy.table import Row, TablePolicy
+from openclaw_dagster.settings import Settings, read_secret
+from openclaw_dagster.spec.contracts import Contract, catalog_of
+from openclaw_dagster.spec.diagnostics import Diagnostic, SpecRefused
+from openclaw_dagster.spec.environment import Environment
+from openclaw_dagster.spec.load import bundle_of, load, load_bundle
+from openclaw_dagster.spec.model import Decision, EventTrigger, System
+from openclaw_dagster.spec.surroundings import load_contracts, load_environment
+from openclaw_dagster.store.database import Database
+from openclaw_dagster.store.ledger import Ledger
+
+
+class SpecGone(ClawError):
+    """The case runs under version {digest} of its system, which the ledger does not hold: restore the ledger's table of versions."""
+
+    code = "CLAW310"
+
+
+class NoSystem(ClawError):
+    """There is no system {name!r} here; there are: {known}."""
+
+    code = "CLAW311"
+
+
+class Project:
+    """A folder of `.claw` files with what lies beside them; nothing here needs a database."""
+
+    def __init__(self, specs: Path, *, only: Path | None = None) -> None:
+        self.specs = specs
+        folder = specs / "actions"
+        self.actions = load_actions([folder] if folder.is_dir() else [])
+        builtin = Path(adapters.__file__).parent / "contracts"
+        self.contracts: dict[str, Contract] = dict(with_actions(load_contracts((builtin, specs / "adapters")), self.actions))
+        self.catalog = catalog_of(self.contracts)
+        self.refused: list[SpecRefused] = []
+        self.systems: dict[str, System] = {}
+        for path in [only] if only else sorted(specs.glob("*.claw")):
+            try:
+                self._add(load(path, self.catalog, check_policy), path)
+            except SpecRefused as refused:
+                self.refused.append(refused)
+
+    def _add(self, system: System, path: Path) -> None:
+        known = self.systems.get(system.name)
+        if known is not None:
+            problem = Diagnostic(str(path), _first(), "CLAW016", f"the system {system.name} is already in {known.path}")
+            self.refused.append(SpecRefused.of(str(path), [problem], {str(path): system.files[system.path]}))
+            return
+        self.systems[system.name] = system
+
+
+def _first() -> object:
+    from openclaw_dagster.spec.diagnostics import Mark
+
+    return Mark()
+
+
+def check_policy(path: str, source: str) -> None:
+    """Compile a policy for what is wrong with it; PolicyFailed says what and where."""
+    open_policy(path, source)
+
+
+class Workspace:
+    """One process's view of a project in one environment, with its ledger."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, project: Project | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.project = project or Project(settings.specs)
+        self.environment: Environment = load_environment(settings.environment_file)
+        self._versions: dict[str, System] = {system.digest: system for system in self.systems.values()}
+        self._policies: dict[tuple[str, str], Policy] = {}
+
+    @property
+    def systems(self) -> dict[str, System]:
+        """The systems as their files say them now, by name."""
+        return self.project.systems
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, its schema brought up to date, with this process's systems remembered in it."""
+        database = Database(self.settings.database)
+        database.migrate()
+        ledger = Ledger(database, self.clock)
+        for system in self.systems.values():
+            ledger.remember_spec(system.digest, system.name, system.version, bundle_of(system))
+        return ledger
+
+    @cached_property
+    def adapters(self) -> Adapters:
+        """What stands behind the actions in this environment."""
+        return Adapters.open(
+            self.project.contracts, self.environment, self.secret, home=self.settings.home, clock=self.clock, actions=self.project.actions
+        )
+
+    def secret(self, name: str) -> str:
+        """Return a secret's value from where the environment file says; NoSecret when it is not set."""
+        source = self.environment.secrets.get(name)
+        if source is None:
+            return read_secret(name)
+        return read_secret(name, variable_name=source.env, file=source.file)
+
+    def system(self, name: str) -> System:
+        """Return a system as its file says it now; NoSystem when there is none of the name."""
+        try:
+            return self.systems[name]
+        except KeyError:
+            raise NoSystem(name=name, known=", ".join(sorted(self.systems)) or "none") from None
+
+    def version(self, digest: str) -> System:
+        """Return the very version of a system that a case runs under; SpecGone when nobody kept it."""
+        if digest not in self._versions:
+            bundle = self.ledger.spec(digest)
+            if bundle is None:
+                raise SpecGone(digest=digest[:12])
+            # cases follow what was kept: its digest may have been computed by an older release
+            self._versions[digest] = load_bundle(bundle, check_policy).model_copy(update={"digest": digest})
+        return self._versions[digest]
+
+    def policy(self, system: System, decision: Decision) -> Policy:
+        """Return the compiled policy or table of a decision."""
+        key = (system.digest, decision.name)
+        if key not in self._policies:
+            self._policies[key] = _policy(system, decision)
+        return self._policies[key]
+
+    def listeners(self, event: str) -> Iterable[tuple[System, EventTrigger]]:
+        """Yield the systems that listen to `system.event`, with their triggers."""
+        for system in self.systems.values():
+            for trigger in system.triggers:
+                if isinstance(trigger, EventTrigger) and trigger.of == event:
+                    yield system, trigger
+
+    def close(self) -> None:
+        """Let go of connections and child processes."""
+        if "adapters" in self.__dict__:
+            self.adapters.close()
+        if "ledger" in self.__dict__:
+            self.ledger.database.close()
+
+
+def _policy(system: System, decision: Decision) -> Policy:
+    if decision.table is not None:
+        rows = [Row(row.when, row.then if isinstance(row.then, dict) else {"branch": row.then}) for row in decision.table]
+        return TablePolicy(f"{system.path}, table of {decision.name}", rows)
+    path = (decision.policy or "").removeprefix("./")
+    return open_policy(path, system.files[path])
+
+
+def describe(system: System) -> str:
+    """Return the system's compiled form as text for people."""
+    return json.dumps(system.model_dump(mode="json", by_alias=True), indent=2)
