@@ -12,13 +12,10 @@ from urllib.parse import urlsplit
 from openclaw_dagster.adapters.call import Call
 from openclaw_dagster.adapters.limits import MAX_ANSWER, NotJson, parse_json
 from openclaw_dagster.adapters.outcome import Absent, Answered, Failed, Outcome, Refused, unclear
-from openclaw_dagster.adapters.secrets import Secrets
 from openclaw_dagster.clock import HOUR, SECOND
 
 #: However long the far side asks to be left alone, it is asked again within the hour.
 MAX_RETRY_AFTER = HOUR
-#: How much of the far side's own explanation is shown.
-MAX_DETAIL = 200
 
 _AGAIN = frozenset((408, 425, 429))
 # A gateway that lost its backend does not know what the backend did.
@@ -38,13 +35,12 @@ class Answer:
         return next((value.decode("latin-1") for key, value in self.headers if key.lower() == name), "")
 
 
-def read_answer(call: Call, answer: Answer, now: int, secrets: Secrets) -> Outcome:
+def read_answer(call: Call, answer: Answer, now: int) -> Outcome:
     """Return what the answer means; a Retry-After date counts from `now`, in milliseconds since 1970."""
     status = answer.status
     if 200 <= status < 300:
         return _took_place(call, answer)
-    # The explanation is cut only after secrets are taken out: half a secret would no longer be recognised.
-    said = f"{call.action}: status {status}{secrets.scrub(_detail(answer))[: MAX_DETAIL + 2]}"
+    said = f"{call.action}: status {status}{_detail(answer)}"
     if 300 <= status < 400:
         where = _location(answer)
         return Refused(f"{call.action}: status {status} points to {where}; redirects are not followed")

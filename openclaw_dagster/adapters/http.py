@@ -91,7 +91,7 @@ class HttpAdapter:
         begin(attempt)
         answer = self._exchange(base, request, attempt)
         if isinstance(answer, Answer):
-            return read_answer(call, answer, self._clock.now(), self._secrets)
+            return read_answer(call, answer, self._clock.now())
         closed_meanwhile = not attempt.connected and not attempt.received
         # RFC 9110, 9.2.2: begin anew only where nothing can happen twice.
         harmless = call.is_read or not attempt.sent

@@ -33,9 +33,7 @@ def load_actions(paths: Sequence[Path]) -> dict[str, Registered]:
     return found
 
 
-def with_actions(
-    contracts: Mapping[str, Contract], actions: Mapping[str, Registered]
-) -> dict[str, Contract]:
+def with_actions(contracts: Mapping[str, Contract], actions: Mapping[str, Registered]) -> dict[str, Contract]:
     """Return the contracts with the operations the actions bring.
 
     An action may implement an operation of a contract file, which then says what it takes. BadAction when the

@@ -167,7 +167,7 @@ def _run(found: Registered, call: Call) -> Outcome:
     except TryAgain as error:
         return Failed(f"{call.action}: {error}", error.after)
     except BaseException as error:  # also SystemExit: a policy of the process is not the action's to make
-        reason = f"{call.action}: {type(error).__name__} at {_where(error, found)}: {str(error)[:200]}"
+        reason = f"{call.action}: {type(error).__name__} at {_where(error, found)}: {error}"
         return unclear(call.operation.effect, reason)
     return _result(result, call)
 

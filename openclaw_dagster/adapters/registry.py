@@ -97,7 +97,7 @@ class Adapters:
         written = dict(actions or {})
         every = with_actions(contracts, written)
         secrets, memory = Secrets(secret), Memory(home / "simulator.db")
-        secrets.learn(environment.secrets)
+        secrets.learn({*environment.secrets, *_credentials(environment)})
 
         def bind(name: str, binding: Binding) -> Adapter:
             match binding:
@@ -189,3 +189,12 @@ class Adapters:
         for adapter in self._bound.values():
             adapter.close()
         self._memory.close()
+
+
+def _credentials(environment: Environment) -> Iterator[str]:
+    """Yield the names of the secrets that http bindings send."""
+    for binding in environment.adapters.values():
+        if isinstance(binding, HttpBinding):
+            yield from binding.auth.header.values()
+            if binding.auth.bearer is not None:
+                yield binding.auth.bearer

@@ -14,6 +14,8 @@ from openclaw_dagster.adapters.outcome import JSON, Absent, Answered, Failed, Ou
 MASK = "[secret]"
 #: Shorter values stand by chance in ordinary text; masking them would garble every answer.
 MIN_LENGTH = 4
+#: How many characters of a reason are kept.
+MAX_REASON = 500
 
 
 class NoSecret(Exception):
@@ -84,7 +86,8 @@ class Secrets:
             case Answered(result):
                 return Answered(self.scrub_json(result))
             case Refused() | Failed() | Unknown():
-                return replace(outcome, reason=self.scrub(outcome.reason))
+                # Cut only afterwards: half a secret would not be recognised.
+                return replace(outcome, reason=self.scrub(outcome.reason)[:MAX_REASON])
             case Absent():
                 return outcome
             case _:
