@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -18,6 +19,13 @@ from openclaw_dagster.store.case import Case
 
 #: How many cases a run's page names one by one.
 MOST_NAMED = 50
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a run gets no cases."""
+
+    why: str
 
 
 def job_of(shop: Workspace, system: System) -> dg.JobDefinition:
@@ -55,29 +63,36 @@ def _edges(system: System, leaves: Sequence[str]) -> dict[Any, dict[str, dg.Depe
 def _cases(shop: Workspace) -> dg.ResourceDefinition:
     """The cases a run holds: taken once, when the run begins, whatever part of the graph it runs."""
 
-    def take(context: dg.InitResourceContext) -> Batch:
+    def take(context: dg.InitResourceContext) -> Batch | Refusal:
         run = context.run
         claim = run.tags.get(tags.CLAIM) if run else None
         if run is None or claim is None:
-            raise dg.Failure(
-                "This run holds no claim, so it has no case to move. Cases begin with events: post to the webhook, or use `claw send`.",
-                allow_retries=False,
+            return Refusal(
+                "This run holds no claim, so it has no case to move. "
+                "Cases begin with events: post to the webhook, or use `claw send`."
             )
         batch = hold(shop, claim, run_id=run.run_id, host=socket.gethostname())
         if not batch.cases and run.parent_run_id:
-            raise dg.Failure(
-                "The cases of this run have gone on without it, and are not done again. "
-                "Dead letters are redriven with `claw dlq redrive`.",
-                allow_retries=False,
+            return Refusal(
+                "The cases of this run have gone on without it, and nothing is done twice. "
+                "Dead letters are redriven with `claw dlq redrive`."
             )
         return batch
 
     return dg.ResourceDefinition(take, description="The cases this run holds, by its claim.")
 
 
+def _batch(context: dg.OpExecutionContext) -> Batch:
+    """Return the run's cases; Failure, said in one sentence on the run's page, when it may not have any."""
+    held: Batch | Refusal = context.resources.cases
+    if isinstance(held, Refusal):
+        raise dg.Failure(held.why, allow_retries=False)
+    return held
+
+
 def _stage_op(shop: Workspace, system: System, stage: Stage) -> dg.OpDefinition:
     def body(context: dg.OpExecutionContext) -> Iterator[dg.Output[None]]:
-        batch: Batch = context.resources.cases
+        batch = _batch(context)
         passed = pass_stage(batch, stage.name)
         for case in passed.took_part:
             context.log.info(_line(batch, case, stage))
@@ -97,7 +112,7 @@ def _stage_op(shop: Workspace, system: System, stage: Stage) -> dg.OpDefinition:
 
 def _close_op(shop: Workspace, system: System, leaves: Sequence[str]) -> dg.OpDefinition:
     def body(context: dg.OpExecutionContext) -> Iterator[dg.Output[None]]:
-        batch: Batch = context.resources.cases
+        batch = _batch(context)
         ended = batch.going()
         close(batch)
         dead = [case for case in batch.left.values() if case.state == "dead_lettered"]

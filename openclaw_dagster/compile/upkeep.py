@@ -1,7 +1,5 @@
 """The ledger's own housekeeping as a Dagster job: days are sealed, payloads past their retention shredded."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from openclaw_dagster.runtime.workspace import Workspace
