@@ -248,7 +248,7 @@ def _cause(complaint: str) -> str:
 
 
 def _has_cut_key(value: Any) -> bool:
-    """Return whether a key holds a NUL: the library cuts it there, so that `hold\\0x` would pass for `hold`."""
+    """Return whether a key holds a NUL: the library cuts it there, so `hold\\0x` would pass for `hold`."""
     if type(value) is dict:
         return any("\0" in key for key in value) or any(map(_has_cut_key, value.values()))
     return type(value) is list and any(map(_has_cut_key, value))
