@@ -16,8 +16,8 @@ MAX_CALLERS = 10_000
 class Rate:
     """The size of one caller's bucket and how fast it fills."""
 
-    burst: int = 1_000  #: requests at once from a caller that was quiet
-    refill: int = 5  #: milliseconds until one more is allowed: 5 is 200 a second
+    burst: int = 5_000  #: requests at once from a caller that was quiet
+    refill: int = 2  #: milliseconds until one more is allowed: 2 is 500 a second
 
     def __post_init__(self) -> None:
         if self.burst < 1 or self.refill < 1:

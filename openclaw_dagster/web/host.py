@@ -1,0 +1,86 @@
+"""One ASGI app: the Dagster UI, the webhooks, the pages, the health checks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from dagster import DagsterInstance
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster_webserver.version import __version__ as dagster_version
+from dagster_webserver.webserver import DagsterWebserver
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Route
+
+from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.web.health import Health
+from openclaw_dagster.web.inlet import Inlet
+from openclaw_dagster.web.pages import Pages
+from openclaw_dagster.web.secrets import check_door
+from openclaw_dagster.web.webhooks import Webhooks
+
+
+class OpenClawWebserver(DagsterWebserver):
+    """The Dagster webserver with this product's routes before its own."""
+
+    def __init__(self, context: WorkspaceProcessContext, shop: Workspace) -> None:
+        super().__init__(context)
+        self.shop = shop
+
+    def build_routes(self) -> list[BaseRoute]:
+        """Return our routes, then Dagster's, whose last one catches everything else."""
+        return [*own_routes(self.shop), *super().build_routes()]
+
+
+def own_routes(shop: Workspace) -> list[BaseRoute]:
+    """Return the routes of webhooks, pages and health checks."""
+    webhooks = Webhooks(shop, Inlet(shop.ledger))
+    pages, health = Pages(shop), Health(shop)
+    every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    return [
+        Route("/hooks/{system}/{trigger}", webhooks.__call__, methods=every),
+        Route("/hooks/{rest:path}", webhooks.unknown, methods=every),
+        Route("/healthz", health.live, methods=["GET"]),
+        Route("/readyz", health.ready, methods=["GET"]),
+        Route("/claw", pages.overview, methods=["GET"]),
+        Route("/claw/", pages.overview, methods=["GET"]),
+        Route("/claw/style.css", pages.stylesheet, methods=["GET"]),
+        Route("/claw/dead-letters", pages.dead_letters, methods=["GET"]),
+        Route("/claw/cases/{case_id}", pages.case, methods=["GET"]),
+    ]
+
+
+def app_of(shop: Workspace, workspace_file: Path) -> Starlette:
+    """Return the app; it refuses to be made when it would fall open."""
+    check_door(shop)
+    shop.ledger.database.schema()  # the first use migrates: an unreachable ledger is said now
+    instance = DagsterInstance.get()
+    context = WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace_file)]), version=dagster_version)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        with context:
+            yield
+        shop.close()
+
+    return OpenClawWebserver(context, shop).create_asgi_app(lifespan=lifespan)
+
+
+def serve(shop: Workspace, workspace_file: Path, *, on_ready: Callable[[], None] | None = None) -> None:
+    """Serve until the process is told to stop."""
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets=sockets)
+            if on_ready and not self.should_exit:
+                on_ready()
+
+    config = uvicorn.Config(
+        app_of(shop, workspace_file), host=shop.settings.host, port=shop.settings.port, log_level="warning",
+        access_log=False, timeout_graceful_shutdown=5, server_header=False, h11_max_incomplete_event_size=64 * 1024,
+    )  # fmt: skip
+    Server(config).run()
