@@ -18,7 +18,7 @@ from openclaw_dagster.store.case import StepFact
 from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.journal import Record
 
-FOLDER = Path(__file__).parent / "pages"
+FOLDER = Path(__file__).parent / "templates"
 STATES = ("open", "running", "waiting_retry", "awaiting_human", "completed", "dead_lettered", "cancelled")
 
 #: Nothing but this host's own style sheet is loaded, and nothing may frame a page.
