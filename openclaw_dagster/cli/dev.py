@@ -1,0 +1,191 @@
+"""`claw dev`, `claw serve` and `claw demo`: everything on this machine, in one terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from openclaw_dagster.cli.instance import Home, prepare
+from openclaw_dagster.cli.processes import Supervisor, python
+from openclaw_dagster.settings import Settings, read_settings
+
+COLOURS = {"claw": "1", "web": "36", "daemon": "35", "code": "34"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command(rich_help_panel="Run")(dev)
+    app.command(rich_help_panel="Run")(serve)
+    app.command(rich_help_panel="Run")(demo)
+    app.command(hidden=True)(web)
+
+
+Port = Annotated[int | None, typer.Option(help="Port to listen on, on loopback.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show everything Dagster's processes say.")]
+
+
+def dev(port: Port = None, verbose: Verbose = False) -> None:
+    """Run everything on this machine, and load changed files by themselves.
+
+    Starts the web host (Dagster UI, webhooks, pages), the Dagster daemon and the code server, restarts
+    what dies, and stops all of it on Ctrl-C.
+
+    Example:  claw dev --port 3000
+    """
+    _run(_settings(port), verbose=verbose, watch=True)
+
+
+def serve(port: Port = None, verbose: Verbose = False) -> None:
+    """Run everything on this machine, as `claw dev` does, without watching files."""
+    _run(_settings(port), verbose=verbose, watch=False)
+
+
+def demo(port: Port = None, verbose: Verbose = False) -> None:
+    """Run everything and send four orders: one is retried, one ends with the dead letters."""
+    _run(_settings(port), verbose=verbose, watch=True, demo=True)
+
+
+def web() -> None:
+    """Serve the web host alone: what `claw dev` starts as one of its processes."""
+    from openclaw_dagster.runtime.workspace import Workspace
+    from openclaw_dagster.web.host import serve as serve_host
+
+    settings = read_settings()
+    serve_host(Workspace(settings), settings.home / "workspace.yaml", on_ready=lambda: print("ready", flush=True))
+
+
+def _settings(port: int | None) -> Settings:
+    return read_settings(port=str(port) if port else None)
+
+
+def _run(settings: Settings, *, verbose: bool, watch: bool, demo: bool = False) -> None:
+    from openclaw_dagster.runtime.workspace import Workspace
+    from openclaw_dagster.web.secrets import check_door
+
+    shop = Workspace(settings)
+    for refused in shop.project.refused:
+        typer.echo(refused.render() + "\n", err=True)
+    check_door(shop)
+    home = prepare(settings)
+    supervisor = Supervisor(_say, verbose)
+    _say("claw", f"environment {settings.environment}, ledger {_shown(settings)}")
+    environment = home.environment()
+    try:
+        _initialise(environment)
+        home.socket.unlink(missing_ok=True)
+        module = ("--module-name", "openclaw_dagster.definitions", "--location-name", "openclaw")
+        supervisor.start("code", python("dagster", "api", "grpc", "--socket", str(home.socket), *module), environment)
+        _wait_for(home.socket)
+        supervisor.start("web", python("openclaw_dagster.cli", "web"), environment)
+        supervisor.start("daemon", python("dagster._daemon", "run", "-w", str(home.workspace)), environment)
+        announce = threading.Thread(target=_announce, args=(shop.settings, supervisor, demo), daemon=True)
+        announce.start()
+        changes = _Watch(settings.specs)
+        supervisor.run(lambda: _reload(changes, supervisor, settings) if watch else None)
+    finally:
+        _say("claw", "stopping")
+        supervisor.stop()
+        home.socket.unlink(missing_ok=True)
+
+
+def _initialise(environment: dict[str, str]) -> None:
+    import subprocess
+
+    done = subprocess.run(python("openclaw_dagster.cli.instance"), env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        typer.echo(done.stderr.strip().splitlines()[-1], err=True)
+        raise typer.Exit(1)
+
+
+def _wait_for(path: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def _announce(settings: Settings, supervisor: Supervisor, demo: bool) -> None:
+    import urllib.request
+
+    url = f"http://{settings.host}:{settings.port}"
+    while not supervisor.stopping.wait(0.2):
+        try:
+            urllib.request.urlopen(f"{url}/readyz", timeout=2).close()
+            break
+        except OSError:
+            continue
+    _say("claw", f"Dagster UI    {settings.public_url}")
+    _say("claw", f"cases         {settings.public_url}/claw")
+    _say("claw", f"webhooks      {settings.public_url}/hooks/SYSTEM/TRIGGER   (only loopback: there is no login yet)")
+    if demo:
+        from openclaw_dagster.cli.demo import send_orders
+
+        send_orders(settings, _say, supervisor.stopping)
+    _say("claw", "Ctrl-C stops everything")
+
+
+class _Watch:
+    """Tells when a file of the project has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.seen = self._marks()
+
+    def _marks(self) -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in self.folder.rglob("*") if path.is_file()}
+
+    def changed(self) -> bool:
+        try:
+            marks = self._marks()
+        except OSError:  # an editor replaced a file between the listing and the look
+            return False
+        before, self.seen = self.seen, marks
+        return marks != before
+
+
+def _reload(changes: _Watch, supervisor: Supervisor, settings: Settings) -> None:
+    if not changes.changed():
+        return
+    from openclaw_dagster.errors import ClawError
+    from openclaw_dagster.runtime.workspace import Project
+
+    try:
+        project = Project(settings.specs)
+    except ClawError as error:
+        _say("claw", f"files changed and are not loaded: {error}")
+        return
+    if project.refused:
+        for refused in project.refused:
+            typer.echo(refused.render() + "\n", err=True)
+        _say("claw", "files changed and are not loaded: what ran before goes on")
+        return
+    _say("claw", "files changed: loading them")
+    for child in supervisor.children:
+        if child.name in ("code", "web"):
+            supervisor.restart(child)
+
+
+def _shown(settings: Settings) -> str:
+    from openclaw_dagster.store.database import address
+
+    return address(settings.database).render_as_string(hide_password=True)
+
+
+_lock = threading.Lock()
+
+
+def _say(who: str, text: str) -> None:
+    label = f"{who:>7} │ "
+    if sys.stdout.isatty():
+        label = f"\x1b[{COLOURS.get(who, '0')}m{label}\x1b[0m"
+    with _lock:
+        print(label + text, flush=True)
+
+
+def home_of(settings: Settings) -> Home:
+    """Return where the processes of this host meet, for `claw doctor`."""
+    return prepare(settings)

@@ -1,0 +1,76 @@
+"""Prepares what the processes of one host share: the Dagster home, the workspace file, the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from openclaw_dagster.settings import Settings, as_variables, inherited, variable
+from openclaw_dagster.store.database import address
+
+#: What the Dagster instance is told; the storage follows the ledger's database.
+DAGSTER_YAML = """\
+# Written once by openclaw; yours to change from here on.
+telemetry: {{enabled: false}}
+run_monitoring: {{enabled: true, poll_interval_seconds: 5, max_resume_run_attempts: 0, max_runtime_seconds: 3600}}
+concurrency: {{runs: {{max_concurrent_runs: 4}}}}
+compute_logs: {{module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}}
+sensors: {{use_threads: true, num_workers: 2}}
+schedules: {{use_threads: true, num_workers: 2}}
+{storage}"""
+
+POSTGRES = "storage: {postgres: {postgres_url: {env: CLAW_DAGSTER_DATABASE_URL}}}\n"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the processes of one host meet."""
+
+    settings: Settings
+    dagster: Path
+    workspace: Path
+    socket: Path
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment every process of this host is started with."""
+        url = address(self.settings.database).render_as_string(hide_password=False)
+        extra = {**as_variables(self.settings), "DAGSTER_HOME": str(self.dagster), "PYTHONUNBUFFERED": "1"}
+        if url.startswith("postgresql"):
+            extra["CLAW_DAGSTER_DATABASE_URL"] = url
+        return inherited(extra)
+
+
+def prepare(settings: Settings) -> Home:
+    """Make the folders and files the processes need, leaving alone what is there already."""
+    dagster = Path(variable("DAGSTER_HOME") or settings.home / "dagster")
+    dagster.mkdir(parents=True, exist_ok=True)
+    config = dagster / "dagster.yaml"
+    if not config.exists():
+        storage = POSTGRES if settings.database.startswith("postgres") else ""
+        config.write_text(DAGSTER_YAML.format(storage=storage))
+    # a socket's path may have a hundred letters only, whatever the home is called
+    mark = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
+    socket = Path(tempfile.gettempdir()) / f"claw-{os.getuid()}-{mark}.sock"
+    workspace = settings.home / "workspace.yaml"
+    workspace.write_text(f"load_from:\n  - grpc_server: {{socket: {socket}, location_name: openclaw}}\n")
+    return Home(settings, dagster, workspace, socket)
+
+
+def initialise() -> None:
+    """Bring both schemas up to date once, before several processes would race to do it."""
+    from dagster import DagsterInstance
+
+    from openclaw_dagster.settings import read_settings
+    from openclaw_dagster.store.database import Database
+
+    Database(read_settings().database).migrate()
+    with DagsterInstance.get() as instance:
+        instance.get_runs_count()
+        instance.all_instigator_state()
+
+
+if __name__ == "__main__":
+    initialise()

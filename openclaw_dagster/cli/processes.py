@@ -1,0 +1,151 @@
+"""The processes of one host: started in order, restarted when they die, stopped together."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+Say = Callable[[str, str], None]
+
+#: Seconds a process gets to end by itself before it is killed.
+PATIENCE = 8.0
+#: Seconds between a death and the next start, growing with every death in a row.
+WAITS = (0.5, 1.0, 2.0, 5.0, 10.0)
+#: A process that lived this long (s) has recovered.
+HEALTHY = 30.0
+
+#: What Dagster's processes say while all is well; shown only on demand.
+NOISE = re.compile(
+    r"^\s*$|"
+    r"\b(INFO|DEBUG)\b|SupersessionWarning|BetaWarning|PreviewWarning|^\s+warnings?\.warn|"
+    r"^\s+(\.dagster|return |self\.|from )"
+)
+
+
+@dataclass
+class Child:
+    """One process and how often it died lately."""
+
+    name: str
+    command: Sequence[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[str] | None = None
+    deaths: int = 0
+    started: float = 0.0
+    due: float = 0.0
+
+    def start(self, tell: Callable[[Child, IO[str]], None]) -> None:
+        """Start the process, in a group of its own so that it is stopped with all it started."""
+        self.process = subprocess.Popen(
+            self.command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace", start_new_session=True,
+        )  # fmt: skip
+        self.started = time.monotonic()
+        assert self.process.stdout is not None
+        threading.Thread(target=tell, args=(self, self.process.stdout), daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process is not None and self.process.poll() is None
+
+
+@dataclass
+class Supervisor:
+    """Keeps the processes of one host alive until it is told to stop."""
+
+    say: Say
+    verbose: bool = False
+    children: list[Child] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> Child:
+        """Start one process and look after it from now on."""
+        child = Child(name, command, environment)
+        child.start(self._tell)
+        self.children.append(child)
+        return child
+
+    def _tell(self, child: Child, stream: IO[str]) -> None:
+        for line in stream:
+            text = line.rstrip()
+            if self.verbose or not NOISE.search(text):
+                self.say(child.name, text)
+
+    def look(self) -> None:
+        """Start again what died; the wait grows while it keeps dying."""
+        now = time.monotonic()
+        for child in self.children:
+            if child.alive:
+                if child.deaths and now - child.started > HEALTHY:
+                    child.deaths = 0
+                continue
+            if not child.due:
+                code = child.process.returncode if child.process else None
+                wait = WAITS[min(child.deaths, len(WAITS) - 1)]
+                child.deaths += 1
+                child.due = now + wait
+                self.say("claw", f"{child.name} ended ({_code(code)}); starting it again in {wait:g} s")
+            elif now >= child.due:
+                child.due = 0.0
+                child.start(self._tell)
+
+    def restart(self, child: Child) -> None:
+        """End a process and start it anew, as when the files it loaded have changed."""
+        self._end([child])
+        child.start(self._tell)
+
+    def run(self, every: Callable[[], None] = lambda: None) -> None:
+        """Look after the processes until told to stop; `every` is called about once a second."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self.stopping.set())
+        while not self.stopping.wait(0.5):
+            self.look()
+            every()
+
+    def stop(self) -> None:
+        """End every process, the last started first."""
+        self._end(list(reversed(self.children)))
+
+    def _end(self, children: Sequence[Child]) -> None:
+        for child in children:
+            _signal(child, signal.SIGINT)
+        deadline = time.monotonic() + PATIENCE
+        for child in children:
+            if child.process is None:
+                continue
+            try:
+                child.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self.say("claw", f"{child.name} does not stop; it is killed")
+            _signal(child, signal.SIGKILL)
+            child.process.wait()
+
+
+def _signal(child: Child, number: int) -> None:
+    import os
+
+    if child.process is None:
+        return
+    try:
+        os.killpg(child.process.pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _code(code: int | None) -> str:
+    if code is None:
+        return "never started"
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module with this very interpreter."""
+    return [sys.executable, "-m", module, *arguments]
