@@ -92,6 +92,8 @@ class _Stripper:
         if node.is_missing:
             return self.fail(node, f"this is not TypeScript: {node.type} is missing here")
         text = self.text(node).strip().split("\n")[0]
+        if not self.code[node.end_byte :].strip():
+            return self.fail(node, f"this is not TypeScript: what begins with {text[:40]!r} is not finished")
         return self.fail(node, f"this is not TypeScript near {text[:40]!r}")
 
     def refuse_absent(self, root: Node) -> None:
