@@ -99,8 +99,10 @@ class Expression:
         """
         try:
             data = {name: bindings[name] for name in self.names if name in bindings}
-            if _has_cut_key(data):
-                raise ExpressionFailed(text=self.text, cause="the data has a key with a NUL character in it")
+            if _holds_nul(data):
+                raise ExpressionFailed(
+                    text=self.text, cause="the data holds a NUL character: send it without"
+                )
             outcome = self._program.eval(data=data)
             kind = outcome.type().name()
             if kind == "ERROR":
@@ -247,11 +249,13 @@ def _cause(complaint: str) -> str:
     return complaint[:300]
 
 
-def _has_cut_key(value: Any) -> bool:
-    """Return whether a key holds a NUL: the library cuts it there, so `hold\\0x` would pass for `hold`."""
+def _holds_nul(value: Any) -> bool:
+    """Return whether a text or key holds a NUL: the library cuts it there, `paid\\0x` would pass for `paid`."""
+    if type(value) is str:
+        return "\0" in value
     if type(value) is dict:
-        return any("\0" in key for key in value) or any(map(_has_cut_key, value.values()))
-    return type(value) is list and any(map(_has_cut_key, value))
+        return any("\0" in key for key in value) or any(map(_holds_nul, value.values()))
+    return type(value) is list and any(map(_holds_nul, value))
 
 
 def _json(value: Any, text: str) -> JSON:

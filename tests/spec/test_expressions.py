@@ -111,6 +111,8 @@ def test_names_are_the_roots_and_not_what_a_loop_binds() -> None:
         ("s", {"s": "\ud800"}, "half of a character"),
         ("many.all(x, x >= 0)", {"many": [0] * 50_000}, "it loops too long"),
         ("order.hold == 'a'", {"order": {"hold\0x": "a"}}, "NUL"),
+        ("order.hold == 'a'", {"order": {"hold": "a\0x"}}, "NUL"),
+        ("x", {"x": "\0"}, "NUL"),
         ("many.exists(m, m.hold == 'a')", {"many": [{"hold\0": "a"}]}, "NUL"),
         ("many[7]", {"many": []}, "index=7"),
         ("duration('1h')", {}, "write `string(…)`"),
@@ -138,13 +140,13 @@ def test_a_mapping_comes_out_with_sorted_keys() -> None:
     assert str(value) == "{'a': {'y': 2, 'z': 1}, 'b': 1, 'c': [{'y': 2, 'z': 1}]}"
 
 
-_words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
+_words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9)
 _json = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"])),
+    | _words,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_words, inner, max_size=4),
     max_leaves=10,
 )
