@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from weakref import WeakSet
 
 from openclaw_dagster.adapters.outcome import JSON
 
@@ -51,47 +52,75 @@ class Memory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # By process: neither a lock that was held nor a connection survives a fork.
-        self._locks: dict[int, Lock] = {}
-        self._connections: dict[int, sqlite3.Connection] = {}
+        self._lock = Lock()
+        self._connection: sqlite3.Connection | None = None
+        _memories.add(self)
 
     @contextmanager
     def open(self) -> Iterator[Records]:
         """Enter one transaction: committed at the end, rolled back by an exception; sqlite3.Error."""
-        with self._lock():
-            connection = self._connection()
-            connection.execute("BEGIN IMMEDIATE")
+        with self._lock:
+            if self._connection is None:
+                self._connection = _connect(self.path)
+            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield Records(connection)
-                connection.execute("COMMIT")
+                yield Records(self._connection)
+                self._connection.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
 
-    def _lock(self) -> Lock:
-        return self._locks.setdefault(os.getpid(), Lock())
-
-    def _connection(self) -> sqlite3.Connection:
-        # A parent's connection is kept open in the child: closing it would drop the parent's file locks.
-        process = os.getpid()
-        if process not in self._connections:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(
-                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.executescript(_SCHEMA)
-            self._connections[process] = connection
-        return self._connections[process]
-
     def close(self) -> None:
-        """Close this process's connection."""
-        with self._lock():
-            connection = self._connections.pop(os.getpid(), None)
-            if connection is not None:
-                connection.close()
+        """Close the connection; it is made again when it is needed."""
+        with self._lock:
+            self._drop()
+
+    def before_fork(self) -> None:
+        """Let the running transaction end, and keep others from beginning."""
+        self._lock.acquire()
+        self._drop()
+
+    def after_fork(self) -> None:
+        """Go on, in the parent and in the child, each with a connection of its own."""
+        self._lock.release()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.executescript(_SCHEMA)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+# SQLite keeps its locks in memory, by file: a child forked while one is held finds the file locked for ever.
+_memories: WeakSet[Memory] = WeakSet()
+_forking: list[Memory] = []
+
+
+def _before_fork() -> None:
+    _forking[:] = list(_memories)
+    for memory in _forking:
+        memory.before_fork()
+
+
+def _after_fork() -> None:
+    while _forking:
+        _forking.pop().after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 class Records:

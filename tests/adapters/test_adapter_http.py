@@ -133,11 +133,18 @@ def test_a_call_ends_at_its_timeout(shop, send, behave) -> None:
     assert len(side.received) == 2
 
 
-def test_a_request_nobody_reads_ends_at_its_timeout(shop, send) -> None:
-    def deaf(side: FarSide, connection: socket.socket) -> None:
-        side.closing.wait(10)
+def _deaf(side: FarSide, connection: socket.socket) -> None:
+    side.closing.wait(10)
 
-    with far_side(deaf) as side:
+
+def _sipping(side: FarSide, connection: socket.socket) -> None:
+    while not side.closing.wait(0.05):
+        connection.recv(100_000)
+
+
+@pytest.mark.parametrize("behave", [_deaf, _sipping])
+def test_a_request_nobody_reads_ends_at_its_timeout(shop, send, behave) -> None:
+    with far_side(behave) as side:
         began = time.monotonic()
         outcome = send(shop(side), "shop.book", timeout=400, blob="x" * 20_000_000)
         assert isinstance(outcome, Unknown)
@@ -236,6 +243,20 @@ def test_a_connection_that_dies_under_the_request(shop, send) -> None:
             outcome = send(adapters, action, id="1")
             assert outcome == expected or (isinstance(expected, type) and isinstance(outcome, expected))
             assert len(side.received) == seen
+
+
+def test_half_an_answer_on_a_kept_connection_is_not_asked_for_again(shop, send) -> None:
+    def behave(side: FarSide, connection: socket.socket) -> None:
+        side.read(connection)
+        connection.sendall(response(200, b"{}"))
+        side.read(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+
+    with far_side(behave) as side:
+        adapters = shop(side)
+        assert send(adapters, "shop.find", id="1") == Answered({})
+        assert isinstance(send(adapters, "shop.find", id="1"), Failed)
+    assert len(side.received) == 2
 
 
 def test_many_threads_share_the_adapter(shop, send) -> None:

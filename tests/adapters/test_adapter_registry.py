@@ -118,3 +118,15 @@ def test_secrets_are_asked_for_at_every_call_and_old_ones_stay_masked(world) -> 
     assert secrets.value("A") == "first-secret"
     assert secrets.value("A") == "second-secret"
     assert secrets.scrub("first-secret second-secret") == "[secret] [secret]"
+
+
+def test_a_secret_is_masked_in_every_spelling() -> None:
+    from openclaw_dagster.adapters.secrets import Secrets
+
+    secrets = Secrets(lambda name: 'pla"nt/ed+1')
+    secrets.value("A")
+    for spelling in ('pla"nt/ed+1', 'pla\\"nt/ed+1', "pla%22nt/ed%2B1", "pla%22nt%2Fed%2B1"):
+        assert secrets.scrub(f"<{spelling}>") == "<[secret]>"
+    assert secrets.scrub_json({'pla"nt/ed+1': ['pla"nt/ed+1', 1, None]}) == {
+        "[secret]": ["[secret]", 1, None]
+    }

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from openclaw_dagster.adapters.outcome import Absent, Answered, Failed, Refused, Unknown
+from openclaw_dagster.adapters.records import Memory
 from openclaw_dagster.adapters.shipped import shipped_contracts
 
 ORDER = {"order": {"id": "1", "value": 10}, "carrier_selection": {"branch": "northwind"}}
@@ -180,6 +183,7 @@ import json, sys
 from pathlib import Path
 from openclaw_dagster.adapters.call import Call
 from openclaw_dagster.adapters.registry import Adapters
+from openclaw_dagster.adapters.records import Memory
 from openclaw_dagster.adapters.shipped import shipped_contracts
 from openclaw_dagster.clock import SystemClock
 from openclaw_dagster.spec.environment import Environment
@@ -212,6 +216,33 @@ def test_processes_share_the_memory(carrier, world) -> None:
     assert sorted(answers[0]) == sorted(f"BK-{n}" for n in range(1, 21))
     records = carrier().records("carrier")
     assert [record.calls for record in records] == [4] * 20
+
+
+def test_a_fork_in_the_middle_of_a_call(world) -> None:
+    memory = Memory(world.home / "simulator.db")
+    inside = threading.Event()
+
+    def linger() -> None:
+        with memory.open():
+            inside.set()
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=linger)
+    thread.start()
+    inside.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(3)  # a lock inherited in its locked state would never open
+        try:
+            with memory.open() as records:
+                os._exit(records.count("x", "y"))
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
+    with memory.open() as records:
+        assert records.count("x", "y") == 0
+    memory.close()
 
 
 def test_a_fork_opens_its_own_connection(carrier, send) -> None:
