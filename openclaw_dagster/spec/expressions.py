@@ -250,7 +250,7 @@ def _cause(complaint: str) -> str:
 
 
 def _holds_nul(value: Any) -> bool:
-    """Return whether a text or key holds a NUL, where the library cuts it: `paid\\0x` would pass for `paid`."""
+    """Return whether a text or key holds a NUL: the library cuts it there, and `paid\\0x` becomes `paid`."""
     if type(value) is str:
         return "\0" in value
     if type(value) is dict:
