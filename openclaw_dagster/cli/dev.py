@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from openclaw_dagster.cli.instance import Home, prepare
+from openclaw_dagster.cli.instance import prepare
 from openclaw_dagster.cli.processes import Supervisor, python
 from openclaw_dagster.settings import Settings, read_settings
 
@@ -96,7 +96,7 @@ def _run(settings: Settings, *, verbose: bool, watch: bool, demo: bool = False) 
 def _initialise(environment: dict[str, str]) -> None:
     import subprocess
 
-    done = subprocess.run(python("openclaw_dagster.cli.instance"), env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(python("openclaw_dagster.compile.instance"), env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         typer.echo(done.stderr.strip().splitlines()[-1], err=True)
         raise typer.Exit(1)
@@ -185,7 +185,3 @@ def _say(who: str, text: str) -> None:
     with _lock:
         print(label + text, flush=True)
 
-
-def home_of(settings: Settings) -> Home:
-    """Return where the processes of this host meet, for `claw doctor`."""
-    return prepare(settings)

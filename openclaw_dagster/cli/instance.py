@@ -58,19 +58,3 @@ def prepare(settings: Settings) -> Home:
     workspace.write_text(f"load_from:\n  - grpc_server: {{socket: {socket}, location_name: openclaw}}\n")
     return Home(settings, dagster, workspace, socket)
 
-
-def initialise() -> None:
-    """Bring both schemas up to date once, before several processes would race to do it."""
-    from dagster import DagsterInstance
-
-    from openclaw_dagster.settings import read_settings
-    from openclaw_dagster.store.database import Database
-
-    Database(read_settings().database).migrate()
-    with DagsterInstance.get() as instance:
-        instance.get_runs_count()
-        instance.all_instigator_state()
-
-
-if __name__ == "__main__":
-    initialise()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -21,12 +22,12 @@ WAITS = (0.5, 1.0, 2.0, 5.0, 10.0)
 #: A process that lived this long (s) has recovered.
 HEALTHY = 30.0
 
-#: What Dagster's processes say while all is well; shown only on demand.
+#: What Dagster's processes say while all is well, and stack traces; shown only on demand.
 NOISE = re.compile(
-    r"^\s*$|"
-    r"\b(INFO|DEBUG)\b|SupersessionWarning|BetaWarning|PreviewWarning|^\s+warnings?\.warn|"
-    r"^\s+(\.dagster|return |self\.|from )"
+    r"^\s*$|^\s{2,}|^Stack Trace:|\b(INFO|DEBUG)\b|(Supersession|Beta|Preview)Warning|"
+    r"dagster - ERROR - .*(STEP_FAILURE|RUN_FAILURE|Not executing)|^The above exception was caused"
 )
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Supervisor:
 
     def _tell(self, child: Child, stream: IO[str]) -> None:
         for line in stream:
-            text = line.rstrip()
+            text = COLOUR.sub("", line.rstrip())
             if self.verbose or not NOISE.search(text):
                 self.say(child.name, text)
 
@@ -130,8 +131,6 @@ class Supervisor:
 
 
 def _signal(child: Child, number: int) -> None:
-    import os
-
     if child.process is None:
         return
     try:
