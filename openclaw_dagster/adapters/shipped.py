@@ -7,10 +7,9 @@ from pathlib import Path
 from openclaw_dagster.spec.contracts import Contract
 from openclaw_dagster.spec.surroundings import load_contracts
 
-#: The folder that stands before a project's own `adapters/`, whose files replace those of the same name.
 FOLDER = Path(__file__).parent / "contracts"
 
 
 def shipped_contracts() -> dict[str, Contract]:
-    """Return the package's own contracts by adapter name."""
+    """Return the package's own contracts by adapter name; a project's file of the same name replaces one."""
     return load_contracts((FOLDER,))

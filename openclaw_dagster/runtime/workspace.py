@@ -7,17 +7,18 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from openclaw_dagster import adapters
 from openclaw_dagster.adapters.modules import load_actions, with_actions
 from openclaw_dagster.adapters.registry import Adapters
+from openclaw_dagster.adapters.shipped import shipped_contracts
 from openclaw_dagster.clock import Clock, SystemClock
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.policy import Policy, open_policy
 from openclaw_dagster.policy.table import Row, TablePolicy
 from openclaw_dagster.settings import Settings, read_secret
 from openclaw_dagster.spec.contracts import Contract, catalog_of
-from openclaw_dagster.spec.diagnostics import Diagnostic, SpecRefused
+from openclaw_dagster.spec.diagnostics import SpecRefused
 from openclaw_dagster.spec.environment import Environment
+from openclaw_dagster.spec.fleet import check_fleet, system_named
 from openclaw_dagster.spec.load import bundle_of, load, load_bundle
 from openclaw_dagster.spec.model import Decision, EventTrigger, System
 from openclaw_dagster.spec.surroundings import load_contracts, load_environment
@@ -44,30 +45,23 @@ class Project:
         self.specs = specs
         folder = specs / "actions"
         self.actions = load_actions([folder] if folder.is_dir() else [])
-        builtin = Path(adapters.__file__).parent / "contracts"
-        self.contracts: dict[str, Contract] = dict(with_actions(load_contracts((builtin, specs / "adapters")), self.actions))
+        contracts = shipped_contracts() | load_contracts((specs / "adapters",))
+        self.contracts: dict[str, Contract] = dict(with_actions(contracts, self.actions))
         self.catalog = catalog_of(self.contracts)
+        paths = sorted({*specs.glob("*.claw"), *([only] if only else [])})
         self.refused: list[SpecRefused] = []
-        self.systems: dict[str, System] = {}
-        for path in [only] if only else sorted(specs.glob("*.claw")):
+        loaded: dict[str, System] = {}
+        for path in paths:
             try:
-                self._add(load(path, self.catalog, check_policy), path)
+                loaded[str(path)] = load(path, self.catalog, check_policy)
             except SpecRefused as refused:
                 self.refused.append(refused)
-
-    def _add(self, system: System, path: Path) -> None:
-        known = self.systems.get(system.name)
-        if known is not None:
-            problem = Diagnostic(str(path), _first(), "CLAW016", f"the system {system.name} is already in {known.path}")
-            self.refused.append(SpecRefused.of(str(path), [problem], {str(path): system.files[system.path]}))
-            return
-        self.systems[system.name] = system
-
-
-def _first() -> object:
-    from openclaw_dagster.spec.diagnostics import Mark
-
-    return Mark()
+        self.refused += check_fleet(loaded, {name for one in self.refused if (name := system_named(one))})
+        if only is not None:
+            self.refused = [one for one in self.refused if one.file == str(only)]
+            loaded = {file: system for file, system in loaded.items() if file == str(only)}
+        bad = {one.file for one in self.refused}
+        self.systems = {system.name: system for file, system in loaded.items() if file not in bad}
 
 
 def check_policy(path: str, source: str) -> None:

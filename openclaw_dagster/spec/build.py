@@ -3,122 +3,206 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from openclaw_dagster.spec.diagnostics import Findings, Mark, nearest
 from openclaw_dagster.spec.reader import Node
-from openclaw_dagster.spec.units import NAME, check_name
+from openclaw_dagster.spec.units import check_name, complaint, shown
 
 M = TypeVar("M", bound=BaseModel)
 
 #: Words of the language that this version refuses, by the block they stand in.
 LATER: dict[str, frozenset[str]] = {
     "system": frozenset(
-        "owner skip_policies exceptions remediation reconciliation briefs tests".split()
+        ["owner", "skip_policies", "exceptions", "remediation", "reconciliation", "briefs", "tests"]
     ),
-    "trigger": frozenset({"schema_of", "queue", "batch", "read", "for", "every"}),
     "decision": frozenset({"score", "bands", "model"}),
     "step": frozenset({"critical", "checkpoint", "skip"}),
-    "data": frozenset(),
-    "events": frozenset({"redact"}),
+    "data": frozenset({"events.redact"}),
     "observability": frozenset({"escalations"}),
 }
 
 
-def named_items(node: Node, layer: str, findings: Findings) -> Iterator[tuple[str, Mark, Node]]:
-    """Yield (name, place of the name, body) of a list of single-key maps; findings for what is not one."""
+def later(word: str) -> str:
+    """Return what is said about a word of the language that this version does not execute."""
+    return f"{word!r} is not executed by this version, so it is refused rather than ignored"
+
+
+def named_items(node: Node, layer: str, findings: Findings) -> Iterator[tuple[int, str, Mark, Node]]:
+    """Yield index, name, its place and body of a list of single-key maps; findings for what is not one."""
     if not isinstance(node.value, list):
-        findings.add(
-            node.mark, "CLAW014", f"{layer} is a list: write each entry as '- name:' and indent what it says"
-        )
+        problem = f"{layer} is a list: write each entry as '- name:' and indent what it says"
+        findings.add(node.mark, "CLAW014", problem)
         return
     seen: dict[str, Mark] = {}
-    for item in node.value:
+    for index, item in enumerate(node.value):
         if not isinstance(item.value, dict) or len(item.value) != 1:
-            findings.add(
-                item.mark, "CLAW014", f"an entry of {layer} is one name with what it says below it, such as '- name: {{…}}'"
-            )
+            _not_an_entry(item, layer, findings)
             continue
         ((name, body),) = item.value.items()
         mark = item.keys[name]
-        if not NAME.match(name):
-            findings.add(mark, "CLAW015", _message(check_name, name))
-            continue
-        if name in seen:
-            findings.add(mark, "CLAW016", f"{name} stands already at line {seen[name].line}: names are unique")
-            continue
-        seen[name] = mark
-        if not isinstance(body.value, dict):
+        if (wrong := complaint(check_name, name)) is not None:
+            findings.add(mark, "CLAW015", wrong)
+        elif name in seen:
+            problem = f"{name} stands already at line {seen[name].line}: names are unique"
+            findings.add(mark, "CLAW016", problem)
+        elif not isinstance(body.value, dict):
+            seen[name] = mark
             findings.add(mark, "CLAW014", f"{name} says nothing: indent its keys below it")
-            continue
-        yield name, mark, body
+        else:
+            seen[name] = mark
+            yield index, name, mark, body
 
 
-def _message(check: Any, value: str) -> str:
-    try:
-        check(value)
-    except Exception as error:
-        return str(error).split("|", 1)[-1]
-    return ""
+def _not_an_entry(item: Node, layer: str, findings: Findings) -> None:
+    problem = f"an entry of {layer} is one name with what it says below it, such as '- name: {{…}}'"
+    hint = ""
+    if isinstance(item.value, dict) and len(item.value) > 1:
+        first, *rest = item.value
+        if item.value[first].value is None:
+            hint = f"indent {', '.join(rest[:4])} deeper than {first}"
+    findings.add(item.mark, "CLAW014", problem, hint=hint)
 
 
-def build(model: type[M], node: Node, findings: Findings, *, block: str, name: str | None = None) -> M | None:
-    """Return the model of one block, or None with findings; `block` says which words come later."""
+def build(
+    model: type[M],
+    node: Node,
+    findings: Findings,
+    *,
+    block: str = "",
+    name: str | None = None,
+    owner: Mark | None = None,
+    also: Iterable[str] = (),
+) -> M | None:
+    """Return the model of one block; with findings, what can be made of it without what is wrong, or None.
+
+    `block` says which words come later, `owner` where it stands that a key is missing, `also` which other
+    words may stand beside the model's keys.
+    """
     data = node.plain()
-    for word in sorted(LATER.get(block, frozenset()) & data.keys()):
-        findings.add(
-            node.keys[word], "CLAW019", f"{word!r} is not executed by this version, so it is refused rather than ignored"
-        )
-        data.pop(word)
+    for words in sorted(LATER.get(block, frozenset())):
+        *way, word = words.split(".")
+        parent = node.at(tuple(way))
+        if parent is not None and word in parent.keys:
+            findings.add(parent.keys[word], "CLAW019", later(word))
+            _without(data, way, word)
     if name is not None:
         data["name"] = name
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        for one in error.errors():
-            _report(model, node, one, findings)
+        problems = error.errors()
+    _Report(model, node, findings, owner or node.mark, tuple(also)).all(problems)
+    wrong = {one["loc"][0] for one in problems if one["loc"]}
+    try:
+        # what is right is kept, so that the checks across layers see it and all problems come at once
+        return model.model_validate({key: value for key, value in data.items() if key not in wrong})
+    except ValidationError:
         return None
 
 
-def _report(model: type[BaseModel], node: Node, error: Any, findings: Findings) -> None:
-    path = tuple(part for part in error["loc"] if _stands(part))
-    mark = node.mark_of(path)
-    kind, context = error["type"], error.get("ctx", {})
-    last = str(path[-1]) if path else ""
-    if kind == "extra_forbidden":
-        allowed = _allowed(model, path[:-1])
-        findings.add(mark, "CLAW012", f"{last!r} is not known here", allowed=allowed, said=last)
-    elif kind == "missing":
-        guess = nearest(last, node.value) if len(path) == 1 and isinstance(node.value, dict) else None
-        findings.add(mark, "CLAW013", f"{last!r} is missing", hint=f"is {guess!r} meant to be it?" if guess else "")
-    elif kind == "claw":
-        findings.add(node.value_mark(path), context["code"], context["text"])
-    elif kind in ("literal_error", "enum"):
-        words = re.findall(r"'([^']*)'", context.get("expected", ""))
-        said = str(error["input"])[:60]
-        findings.add(node.value_mark(path), "CLAW014", f"{said!r} is not a value of {last}", allowed=words, said=said)
-    else:
-        findings.add(node.value_mark(path), "CLAW014", f"{last}: {_human(error)}" if last else _human(error))
+def _without(data: Any, way: list[str], word: str) -> None:
+    for part in way:
+        data = data[part]
+    del data[word]
 
 
-def _stands(part: Any) -> bool:
-    """Tell whether a part of pydantic's location is a place in the file, not the name of a type."""
-    return isinstance(part, int) or bool(re.match(r"[A-Za-z_][\w.-]*\Z", part) and not re.match(r"(str|dict|tuple|function)\b", part))
+@dataclass(frozen=True)
+class _Report:
+    """Turns the errors of one block into findings."""
+
+    model: type[BaseModel]
+    node: Node
+    findings: Findings
+    owner: Mark
+    also: tuple[str, ...]
+
+    def all(self, problems: list[Any]) -> None:
+        """Report every error, each place once."""
+        guessed: set[tuple[Any, ...]] = set()
+        told: set[tuple[Any, ...]] = set()
+        for one in problems:
+            if one["type"] == "extra_forbidden":
+                guessed.add(self.unknown(one["loc"]))
+        for one in problems:
+            path = self.path(one["loc"])
+            if one["type"] == "extra_forbidden":
+                continue
+            if one["type"] == "missing":
+                if (*path, one["loc"][-1]) not in guessed:
+                    self.missing(path, str(one["loc"][-1]))
+            elif path not in told:
+                told.add(path)
+                self.wrong(path, one)
+
+    def path(self, loc: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the part of pydantic's location that is in the file: it also names types and validators."""
+        found: tuple[Any, ...] = ()
+        node = self.node
+        for part in loc:
+            inner = node.step(part)
+            if inner is not None:
+                found, node = (*found, part), inner
+        return found
+
+    def unknown(self, loc: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Report an unknown key; return the path of the key that was probably meant."""
+        path = self.path(loc)
+        word = str(path[-1])
+        allowed = _allowed(self.model, path[:-1])
+        if len(path) == 1:
+            allowed += self.also
+        strange = next((letter for letter in word if letter.isalpha() and not letter.isascii()), None)
+        hint = f"{strange!r} is not a plain Latin letter (U+{ord(strange):04X})" if strange else ""
+        problem = f"{word[:60]!r} is not known here"
+        mark = self.node.mark_of(path)
+        self.findings.add(mark, "CLAW012", problem, allowed=allowed, said=word, hint=hint)
+        return (*path[:-1], nearest(word, allowed))
+
+    def missing(self, path: tuple[Any, ...], word: str) -> None:
+        mark = self.node.mark_of(path) if path else self.owner
+        self.findings.add(mark, "CLAW013", f"{word!r} is missing", hint=_example(self.model, path, word))
+
+    def wrong(self, path: tuple[Any, ...], error: Any) -> None:
+        mark, context = self.node.value_mark(path), error.get("ctx", {})
+        words = [str(part) for part in path if not isinstance(part, int)]
+        what = words[-1] if words else "this"
+        if error["type"] == "claw":
+            self.findings.add(mark, context["code"], context["text"])
+        elif error["type"] in ("literal_error", "enum"):
+            allowed = re.findall(r"'([^']*)'", context.get("expected", "")) or ["true"]
+            said = str(error["input"])[:60]
+            problem = (
+                f"{said!r} is not a value of {what}" if error["input"] is not None else f"{what} says nothing"
+            )
+            self.findings.add(mark, "CLAW014", problem, allowed=allowed, said=said)
+        else:
+            self.findings.add(mark, "CLAW014", f"{what}: {_human(error)}")
 
 
-def _allowed(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
-    """Return the keys that may stand at `path` below `model`, under the names of the file."""
+def _example(model: type[BaseModel], path: tuple[Any, ...], word: str) -> str:
+    inner = _model_at(model, path)
+    field = names_of(inner).get(word) if inner else None
+    return f"{word}: {field.description}" if field is not None and field.description else ""
+
+
+def _model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None:
+    found: type[BaseModel] | None = model
     for part in path:
-        if isinstance(part, int) or part not in names_of(model):
-            continue
-        inner = next((m for m in _models(names_of(model)[part].annotation)), None)
-        if inner is None:
-            return []
-        model = inner
-    return [key for key in names_of(model) if key != "name"]
+        field = names_of(found).get(part) if found else None
+        if field is not None:
+            found = next(_models(field.annotation), None)
+    return found
+
+
+def _allowed(model: type[BaseModel], path: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return the keys that may stand at `path` below `model`, under the names of the file."""
+    inner = _model_at(model, path)
+    return tuple(key for key, field in names_of(inner).items() if not field.exclude) if inner else ()
 
 
 def names_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -133,16 +217,26 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
+_KINDS = {
+    "string_type": "text belongs here",
+    "int_type": "a whole number belongs here",
+    "bool_type": "only true and false are yes and no",
+    "tuple_type": "a list belongs here",
+    "dict_type": "a mapping belongs here",
+    "model_type": "a mapping belongs here",
+    "model_attributes_type": "a mapping belongs here",
+    "too_short": "at least one entry belongs here",
+    "string_too_short": "it is empty",
+    "string_too_long": "it is too long: at most 64 characters",
+}
+
+
 def _human(error: Any) -> str:
-    kinds = {
-        "string_type": "text belongs here",
-        "int_type": "a whole number belongs here",
-        "bool_type": "only true and false are yes and no",
-        "tuple_type": "a list belongs here",
-        "dict_type": "a mapping belongs here",
-        "model_type": "a mapping belongs here",
-        "too_short": "at least one entry belongs here",
-        "string_pattern_mismatch": f"{str(error['input'])[:60]!r} does not have the form {error.get('ctx', {}).get('pattern')}",
-    }
-    said = kinds.get(error["type"], error["msg"][0].lower() + error["msg"][1:])
-    return f"{said}; it says nothing" if error["input"] is None else said
+    said, context = error["input"], error.get("ctx", {})
+    if error["type"] == "string_pattern_mismatch":
+        return f"{shown(said)} does not have the form {context.get('pattern')}"
+    text = _KINDS.get(error["type"]) or error["msg"][0].lower() + error["msg"][1:]
+    if said is None:
+        return f"{text}, and it says nothing"
+    plain = isinstance(said, str | int | float)
+    return f"{text}, not {shown(said)}" if plain and not error["type"].startswith("string_too") else text

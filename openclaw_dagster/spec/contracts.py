@@ -23,17 +23,21 @@ class HttpCall(Frozen):
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = Field(description="The HTTP method.")
     path: str = Field(
-        pattern=r"^/[^\s?#]*$", description="The path below the binding's url; {name} takes an argument, percent-encoded."
+        pattern=r"^/[^\s?#]*$",
+        description="The path below the binding's url; {name} takes an argument, percent-encoded.",
     )
     missing: tuple[int, ...] = Field(
-        default=(404,), description="Statuses with which a read says that there is no such thing, rather than failing."
+        default=(404,),
+        description="Statuses with which a read says that there is no such thing, rather than failing.",
     )
 
 
 class Operation(Frozen):
     """One action of an adapter, such as `carrier.book`."""
 
-    effect: Effect = Field(description="read changes nothing outside; write can be undone; irreversible cannot.")
+    effect: Effect = Field(
+        description="read changes nothing outside; write can be undone; irreversible cannot."
+    )
     summary: str = Field(default="", description="One line for people.")
     idempotent: bool = Field(
         default=False, description="Whether the far side refuses a second call with the same Idempotency-Key."
@@ -41,13 +45,19 @@ class Operation(Frozen):
     verify: Name | None = Field(
         default=None, description="The operation of the same adapter that tells whether a write took place."
     )
-    undo: Name | None = Field(default=None, description="The operation of the same adapter that takes a write back.")
+    undo: Name | None = Field(
+        default=None, description="The operation of the same adapter that takes a write back."
+    )
     input: dict[str, Any] | None = Field(default=None, description="JSON Schema of the arguments.")
-    output: dict[str, Any] | None = Field(default=None, description="JSON Schema of the result; a mismatch only warns.")
-    http: HttpCall | None = Field(default=None, description="The call made when the adapter is bound to `http`.")
+    output: dict[str, Any] | None = Field(
+        default=None, description="JSON Schema of the result; a mismatch only warns."
+    )
+    http: HttpCall | None = Field(
+        default=None, description="The call made when the adapter is bound to `http`."
+    )
     simulate: dict[str, Any] | None = Field(
         default=None,
-        description="The simulator's answer: a mapping whose ${…} are CEL over `args`, `key`, `count` and `record`.",
+        description="The simulator's answer; its ${…} are CEL over `args`, `key`, `count` and `record`.",
     )
 
 

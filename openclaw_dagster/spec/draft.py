@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
-from openclaw_dagster.spec.contracts import Catalog, Operation
+from openclaw_dagster.spec.contracts import Catalog
 from openclaw_dagster.spec.diagnostics import Findings, Mark
-from openclaw_dagster.spec.folder import Folder, NoFile
-from openclaw_dagster.spec.model import Data, Decision, EventTrigger, Observability, ScheduleTrigger, Step, Trigger
+from openclaw_dagster.spec.folder import Folder, NoFile, normalise
+from openclaw_dagster.spec.model import (
+    Data,
+    Decision,
+    EventTrigger,
+    Observability,
+    ScheduleTrigger,
+    Step,
+    Trigger,
+)
 from openclaw_dagster.spec.reader import Node
+from openclaw_dagster.spec.units import EVENT, NAME
 
 #: Names every expression of a step may use beside the payload, the decisions and the steps.
 BUILT_IN = frozenset({"payload", "case"})
 
 PolicyCheck = Callable[[str, str], None]
+#: The way to a value of the file: keys and indexes.
+Path = tuple[str | int, ...]
 
 
 @dataclass
@@ -36,29 +48,54 @@ class Draft:
     observability: Observability | None = None
     files: dict[str, str] = field(default_factory=dict)
     schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
-    places: dict[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
+    places: dict[tuple[str, str], Path] = field(default_factory=dict)
+    #: Tables that were read from files of their own, by decision: where their rows stand.
+    tables: dict[str, tuple[Findings, Node]] = field(default_factory=dict)
 
-    def mark(self, layer: str, name: str, *path: Any) -> Mark:
+    def mark(self, layer: str, name: str, *path: str | int) -> Mark:
         """Return where the key `path` of a named thing stands."""
         return self.root.mark_of(self.places[layer, name] + path)
 
-    def value(self, layer: str, name: str, *path: Any) -> Mark:
+    def value(self, layer: str, name: str, *path: str | int) -> Mark:
         """Return where the value of the key `path` of a named thing begins."""
         return self.root.value_mark(self.places[layer, name] + path)
 
-    def file(self, relative: str, mark: Mark) -> str | None:
-        """Return the text of a file the system names and remember it; a finding when it cannot be had."""
+    def says(self, layer: str, name: str) -> dict[str, Node]:
+        """Return what a named thing says, as it was written; also of things that are not right."""
+        node = self.root.at(self.places[layer, name])
+        return node.value if node is not None and isinstance(node.value, dict) else {}
+
+    def names(self, *layers: str) -> list[str]:
+        """Return the names in some layers, also of things that are not right."""
+        return [name for layer, name in self.places if layer in layers]
+
+    def words(self, layer: str, key: str) -> Iterator[str]:
+        """Yield the words that the things of a layer say under `key`, one or a list of them."""
+        for name in self.names(layer):
+            node = self.says(layer, name).get(key)
+            inner = node.value if node is not None else None
+            for item in inner if isinstance(inner, list) else [node]:
+                if item is not None and isinstance(item.value, str):
+                    yield item.value
+
+    def events(self) -> frozenset[str]:
+        """Return every event that can be listened to: the triggers, and what is emitted here."""
+        emitted = {*self.words("decisions", "emits"), *self.words("execution", "emits")}
+        return frozenset(self.names("triggers")) | {event for event in emitted if EVENT.match(event)}
+
+    def file(self, relative: str, mark: Mark) -> tuple[str, Findings] | None:
+        """Return the text of a file the system names, remembered, and where its own problems go."""
         try:
-            data = self.folder.read(relative)
-            text = data.decode("utf-8")
+            text = self.folder.read(relative).decode("utf-8")
         except NoFile as error:
             self.findings.add(mark, "CLAW020", str(error))
             return None
         except UnicodeDecodeError:
             self.findings.add(mark, "CLAW020", f"{relative} is not UTF-8 text")
             return None
-        self.files[relative.removeprefix("./")] = text
-        return text
+        plain = normalise(relative)
+        self.files[plain] = text
+        return text, self.findings.beside(str(PurePath(self.findings.file).parent / plain), text)
 
     def roots(self, trigger: Trigger) -> frozenset[str]:
         """Return the payload roots a trigger is known to bring."""
@@ -67,8 +104,8 @@ class Draft:
         if isinstance(trigger, EventTrigger):
             return frozenset({"event"})
         known = {trigger.idempotency.path[0]} if trigger.idempotency else set()
-        schema = self.schemas.get(trigger.schema_file or "", {})
-        return frozenset(known | set(schema.get("properties", {})))
+        properties = self.schemas.get(trigger.schema_file or "", {}).get("properties", {})
+        return frozenset(known | set(properties))
 
     def starts(self, decision: Decision) -> tuple[str, ...]:
         """Return the triggers and events that start a decision; empty when that is not clear."""
@@ -82,15 +119,7 @@ class Draft:
 
     def known_names(self) -> frozenset[str]:
         """Return every name an expression of a step may use."""
-        names = set(BUILT_IN)
-        for trigger in self.triggers:
-            names |= self.roots(trigger)
-        for decision in self.decisions:
-            names |= {decision.name, *decision.inputs}
-        names |= {step.name for step in self.steps}
-        names |= {source.name for source in self.data.sources} if self.data else set()
-        return frozenset(names)
-
-    def operation(self, action: str) -> Operation | None:
-        """Return the contract of an action, if some adapter has it."""
-        return self.catalog.get(action)
+        names = {word for word in self.words("decisions", "inputs") if NAME.match(word)}
+        names -= set(self.names("sources"))  # they are read for decisions only
+        names |= {*BUILT_IN, *self.names("decisions", "execution")}
+        return frozenset(names.union(*(self.roots(trigger) for trigger in self.triggers)))

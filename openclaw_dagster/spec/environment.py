@@ -13,7 +13,9 @@ from openclaw_dagster.spec.units import Duration, Name
 class SecretSource(Frozen):
     """Where a secret's value comes from; exactly one of the two."""
 
-    env: str | None = Field(default=None, description="The variable of the process environment that holds it.")
+    env: str | None = Field(
+        default=None, description="The variable of the process environment that holds it."
+    )
     file: str | None = Field(default=None, description="The file that holds it, as orchestrators mount it.")
 
 
@@ -32,7 +34,7 @@ class HttpBinding(Frozen):
     auth: Auth = Field(default=Auth(), description="Credentials, by the name of the secret.")
     allow_private: bool = Field(
         default=False,
-        description="Whether the url may lead to a loopback or private address; naming it here is the only way in.",
+        description="Whether the url may lead to a loopback or private address; there is no other way in.",
     )
 
 
@@ -44,10 +46,13 @@ class Fault(Frozen):
     answer: Literal["fail", "refuse", "lose", "timeout"] = Field(
         description=(
             "fail: an error that may pass; refuse: an error that stays; "
-            "lose: the call takes place and no answer comes back; timeout: no answer, and the call does not take place."
+            "lose: the call takes place and no answer comes back; "
+            "timeout: no answer, and the call does not take place."
         )
     )
-    times: int | None = Field(default=None, ge=1, description="How often, per distinct call; without it always.")
+    times: int | None = Field(
+        default=None, ge=1, description="How often, per distinct call; without it always."
+    )
 
 
 class SimulatorBinding(Frozen):
@@ -72,11 +77,14 @@ class Environment(Frozen):
     adapters: dict[Name, Binding] = Field(default={}, description="What stands behind each adapter.")
     constants: dict[Name, Any] = Field(default={}, description="Values that decisions may take as inputs.")
     secrets: dict[str, SecretSource] = Field(
-        default={}, description="Where each secret comes from; one not listed is the variable of its own name."
+        default={},
+        description="Where each secret comes from; one not listed is the variable of its own name.",
     )
     unsigned_webhooks: bool = Field(
-        default=False, description="Take webhooks without signature, for triggers without secret; only in development."
+        default=False,
+        description="Take webhooks without signature, for triggers without secret; only in development.",
     )
     lease: Duration = Field(
-        default=45_000, description="How long a worker may be silent before its case is taken over by another."
+        default=45_000,
+        description="How long a worker may be silent before its case is taken over by another.",
     )

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
 from openclaw_dagster.spec.contracts import Effect, Frozen, Operation
-from openclaw_dagster.spec.units import Duration, Event, Name, Place, Text, Threshold
+from openclaw_dagster.spec.units import (
+    Action,
+    Duration,
+    Event,
+    Name,
+    Place,
+    Secret,
+    Text,
+    Threshold,
+    problem,
+    shown,
+)
+
+T = TypeVar("T")
 
 Scheme = Literal["standard-webhooks", "github", "stripe", "shopify", "slack", "hmac"]
 
@@ -24,16 +37,19 @@ class Verify(Frozen):
     """How a webhook proves who sent it."""
 
     scheme: Scheme = Field(description="Whose signature format it is.")
-    secret: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$", description="The name of the secret, never its value.")
+    secret: Secret = Field(description="The name of the secret, never its value.")
 
 
 class Idempotency(Frozen):
     """Which events are the same event."""
 
     key: str = Field(
-        pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_][\w]*){0,7}$", description="Path into the payload, such as `order.id`."
+        pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_][\w]*){0,7}$",
+        description="Path into the payload, such as `order.id`.",
     )
-    window: Duration | None = Field(default=None, description="How long a key is remembered; without it for ever.")
+    window: Duration | None = Field(
+        default=None, description="How long a key is remembered; without it for ever."
+    )
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -42,7 +58,9 @@ class Idempotency(Frozen):
 
 
 def _idempotency(value: Any) -> Any:
-    return {"key": value} if isinstance(value, str) else value
+    if value is None or isinstance(value, str | dict):
+        return {"key": value} if isinstance(value, str) else value
+    raise problem("CLAW014", f"idempotency is a path such as order.id, not {shown(value)}")
 
 
 class WebhookTrigger(Frozen):
@@ -51,8 +69,12 @@ class WebhookTrigger(Frozen):
     name: Name = Field(exclude=True)
     source: Literal["webhook"] = Field(description="A signed HTTP call starts a case.")
     verify: Verify | None = Field(default=None, description="Signature scheme; without it Standard Webhooks.")
-    schema_file: str | None = Field(default=None, alias="schema", description="JSON Schema file of the payload.")
-    when: str | None = Field(default=None, description="CEL over the payload; events for which it is false start no case.")
+    schema_file: str | None = Field(
+        default=None, alias="schema", description="JSON Schema file of the payload."
+    )
+    when: str | None = Field(
+        default=None, description="CEL over the payload; events for which it is false start no case."
+    )
     idempotency: Annotated[Idempotency | None, BeforeValidator(_idempotency)] = Field(
         default=None, description="Path of the key in the payload; without it the sender's message id."
     )
@@ -78,7 +100,9 @@ class EventTrigger(Frozen):
     name: Name = Field(exclude=True)
     source: Literal["event"] = Field(description="An event that a system emitted starts a case.")
     of: Event = Field(description="`system.event`, such as `dispatch.booking.confirmed`.")
-    when: str | None = Field(default=None, description="CEL over the payload; events for which it is false start no case.")
+    when: str | None = Field(
+        default=None, description="CEL over the payload; events for which it is false start no case."
+    )
     critical: bool = Field(default=False, description="First in line when there is a queue.")
 
 
@@ -87,7 +111,9 @@ class ManualTrigger(Frozen):
 
     name: Name = Field(exclude=True)
     source: Literal["manual"] = Field(description="A person starts a case with `claw send`.")
-    schema_file: str | None = Field(default=None, alias="schema", description="JSON Schema file of the payload.")
+    schema_file: str | None = Field(
+        default=None, alias="schema", description="JSON Schema file of the payload."
+    )
     idempotency: Annotated[Idempotency | None, BeforeValidator(_idempotency)] = Field(
         default=None, description="Path of the key in the payload; without it every start is its own case."
     )
@@ -97,22 +123,36 @@ class ManualTrigger(Frozen):
 Trigger = WebhookTrigger | ScheduleTrigger | EventTrigger | ManualTrigger
 
 
+def _then(value: Any) -> Any:
+    if value and isinstance(value, str | dict):
+        return value
+    raise problem("CLAW014", f"then is a word, or a mapping such as {{branch: book}}, not {shown(value)}")
+
+
 class TableRow(Frozen):
     """One row of a decision table: a condition and what it decides."""
 
     when: str | None = Field(default=None, description="CEL over the decision's inputs.")
-    otherwise: Literal[True] | None = Field(default=None, alias="else", description="The row for everything else.")
-    then: str | dict[str, Any] = Field(description="The output: a mapping, or a word that stands for {branch: word}.")
+    otherwise: Literal[True] | None = Field(
+        default=None, alias="else", description="The row for everything else."
+    )
+    then: str | dict[str, Any] = Field(
+        description="The output: a mapping, or a word that stands for {branch: word}."
+    )
 
 
 class Decision(Frozen):
     """A pure function from declared inputs to an output: a policy file or a table."""
 
     name: Name = Field(exclude=True)
-    on: Events = Field(default=(), description="The triggers or events that start it; see the language's silent rule.")
+    on: Events = Field(
+        default=(), description="The triggers or events that start it; see the language's silent rule."
+    )
     inputs: tuple[Name, ...] = Field(strict=False, min_length=1, description="What it may look at.")
     policy: str | None = Field(default=None, description="File of the policy: .ts, .py or .table.yaml.")
-    table: tuple[TableRow, ...] | None = Field(default=None, strict=False, description="The table, written in place.")
+    table: tuple[TableRow, ...] | None = Field(
+        default=None, strict=False, description="The table, written in place."
+    )
     emits: Event | None = Field(default=None, description="The event that says it was decided.")
 
 
@@ -122,17 +162,26 @@ class Retries(Frozen):
     max: int = Field(default=3, ge=0, le=100, description="Retries after the first attempt.")
     backoff: Literal["exponential", "fixed"] = Field(default="exponential", description="How the waits grow.")
     delay: Duration = Field(default=1_000, description="The first wait.")
-    jitter: bool = Field(default=True, description="Whether each wait is lengthened by up to a quarter, by chance.")
+    jitter: bool = Field(
+        default=True, description="Whether each wait is lengthened by up to a quarter, by chance."
+    )
 
 
 def _retries(value: Any) -> Any:
-    return {"max": value} if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"max": value}
+    raise problem(
+        "CLAW014",
+        f"retries is a whole number, or a mapping such as {{max: 3, delay: 1s}}, not {shown(value)}",
+    )
 
 
 class UnknownOutcome(Frozen):
     """What is done when nobody knows whether a write took place."""
 
-    verify: str = Field(description="The read action that is asked, such as `carrier.find_booking`.")
+    verify: Action = Field(description="The read action that is asked, such as `carrier.find_booking`.")
 
 
 class Step(Frozen):
@@ -140,13 +189,19 @@ class Step(Frozen):
 
     name: Name = Field(exclude=True)
     on: Event = Field(description="The event or trigger that makes the step part of the case.")
-    when: str | None = Field(default=None, description="CEL; the step is left out of the case when it is false.")
-    needs: tuple[Name, ...] = Field(default=(), strict=False, description="Steps that must be completed before.")
-    action: str = Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$", description="adapter.operation")
+    when: str | None = Field(
+        default=None, description="CEL; the step is left out of the case when it is false."
+    )
+    needs: tuple[Name, ...] = Field(
+        default=(), strict=False, description="Steps that must be completed before."
+    )
+    action: Action = Field(description="adapter.operation, such as `carrier.book`.")
     arguments: dict[str, Any] | None = Field(
         default=None, alias="with", description="Arguments; `${…}` is one CEL expression."
     )
-    effect: Effect | None = Field(default=None, description="read, write or irreversible; without it the action's own class.")
+    effect: Effect | None = Field(
+        default=None, description="read, write or irreversible; without it the action's own class."
+    )
     retries: Annotated[Retries, BeforeValidator(_retries)] = Field(
         default=Retries(), description="Retries after a failure that may pass."
     )
@@ -154,9 +209,13 @@ class Step(Frozen):
     unknown_outcome: UnknownOutcome | None = Field(
         default=None, description="What is asked when the outcome of a write is unknown."
     )
-    undo: str | None = Field(default=None, description="The action that takes this step back when a later one fails.")
+    undo: Action | None = Field(
+        default=None, description="The action that takes this step back when a later one fails."
+    )
     emits: Event | None = Field(default=None, description="The event that says it was done.")
-    dead_letter: Place | None = Field(default=None, description="Where a case goes that gives up at this step.")
+    dead_letter: Place | None = Field(
+        default=None, description="Where a case goes that gives up at this step."
+    )
 
 
 class EventLog(Frozen):
@@ -170,8 +229,10 @@ class Source(Frozen):
     """A value that decisions may take, read through an adapter when a case needs it."""
 
     name: Name = Field(exclude=True)
-    read: str = Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$", description="The read action.")
-    arguments: dict[str, Any] = Field(default={}, alias="with", description="Arguments; `${…}` is one CEL expression.")
+    read: Action = Field(description="The read action.")
+    arguments: dict[str, Any] = Field(
+        default={}, alias="with", description="Arguments; `${…}` is one CEL expression."
+    )
 
 
 class Data(Frozen):
@@ -216,7 +277,9 @@ class System(Frozen):
     observability: Observability
     stages: tuple[Stage, ...] = Field(exclude=True, description="Decisions and steps in the order they run.")
     operations: dict[str, Operation] = Field(description="The contract of every action the system uses.")
-    files: dict[str, str] = Field(exclude=True, description="Text of every file the system is made of, by relative path.")
+    files: dict[str, str] = Field(
+        exclude=True, description="Text of every file the system is made of, by relative path."
+    )
     path: str = Field(exclude=True, description="The `.claw` file, relative to its folder.")
     digest: str = Field(exclude=True, description="sha256 of the compiled form, the same in every process.")
 
@@ -235,14 +298,15 @@ class System(Frozen):
     def emitted(self) -> Mapping[str, tuple[str, ...]]:
         """Return the stages that emit each event."""
         found: dict[str, tuple[str, ...]] = {}
-        for item in (*self.decisions, *self.execution):
+        items: tuple[Decision | Step, ...] = (*self.decisions, *self.execution)
+        for item in items:
             if item.emits:
                 found[item.emits] = (*found.get(item.emits, ()), item.name)
         return found
 
 
-def _named(items: tuple[Any, ...], name: str) -> Any:
+def _named(items: tuple[T, ...], name: str) -> T:
     for item in items:
-        if item.name == name:
+        if getattr(item, "name", None) == name:
             return item
     raise KeyError(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from openclaw_dagster.spec.model import Decision, Stage, Step
 
@@ -22,24 +23,27 @@ def order_stages(
     starts: Mapping[str, tuple[str, ...]],
     uses: Callable[[Decision | Step], frozenset[str]],
 ) -> tuple[Stage, ...] | Circle:
-    """Return every stage once, what it needs before it, ties broken so that file order of decisions means nothing.
+    """Return every stage once, what it needs before it; the order decisions stand in means nothing.
 
     `starts` gives the triggers and events of each decision; `uses` the names an item's expressions look at.
     """
     trigger_names = frozenset(triggers)
+    items: tuple[Decision | Step, ...] = (*sorted(decisions, key=lambda d: d.name), *steps)
     emitters: dict[str, list[str]] = {}
-    for item in (*decisions, *steps):
+    for item in items:
         if item.emits:
             emitters.setdefault(item.emits, []).append(item.name)
-    stage_names = frozenset(item.name for item in (*decisions, *steps))
+    stage_names = frozenset(item.name for item in items)
     waiting: dict[str, Stage] = {}
     rank: dict[str, tuple[int, int, str]] = {}
-    for index, item in enumerate((*sorted(decisions, key=lambda d: d.name), *steps)):
+    for index, item in enumerate(items):
         on = starts[item.name] if isinstance(item, Decision) else (item.on,)
         before = {name for event in on if event not in trigger_names for name in emitters.get(event, ())}
         before |= uses(item) & stage_names
-        kind = "decision" if isinstance(item, Decision) else "step"
-        stage = Stage(kind=kind, name=item.name, after=tuple(sorted(before - {item.name})), on=tuple(sorted(on)))
+        kind: Literal["decision", "step"] = "decision" if isinstance(item, Decision) else "step"
+        stage = Stage(
+            kind=kind, name=item.name, after=tuple(sorted(before - {item.name})), on=tuple(sorted(on))
+        )
         waiting[item.name] = stage
         rank[item.name] = (0 if kind == "decision" else 1, index, item.name)
         if item.name in before:
@@ -47,7 +51,9 @@ def order_stages(
     return _sorted(waiting, rank)
 
 
-def _sorted(waiting: dict[str, Stage], rank: Mapping[str, tuple[int, int, str]]) -> tuple[Stage, ...] | Circle:
+def _sorted(
+    waiting: dict[str, Stage], rank: Mapping[str, tuple[int, int, str]]
+) -> tuple[Stage, ...] | Circle:
     done: dict[str, Stage] = {}
     while waiting:
         ready = [stage for stage in waiting.values() if all(name in done for name in stage.after)]

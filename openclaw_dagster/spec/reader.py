@@ -11,18 +11,35 @@ import yaml
 
 from openclaw_dagster.spec.diagnostics import Findings, Mark
 
+_Parser: Any
 try:
-    from yaml._yaml import CParser as _CParser
+    from yaml._yaml import CParser as _Parser
 except ImportError:  # a build of PyYAML without libyaml: slower, the same events
-    _CParser = None
+    _Parser = yaml.SafeLoader
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_NODES = 10_000
+MAX_KEY = 200
 
 _INT = re.compile(r"[-+]?[0-9]+\Z")
 _HEX = re.compile(r"0x[0-9a-fA-F]+\Z|0o[0-7]+\Z")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+
+
+_COMPLAINTS = {
+    "cannot start any token": "no value begins with this character",
+    "mapping values are not allowed": "a second ': ' on this line, or an indentation that does not fit",
+    "did not find expected key": "the indentation does not fit the lines above, or a bracket is not closed",
+    "could not find expected ':'": "a key without ':'",
+    "did not find expected '-' indicator": "the indentation does not fit the list above",
+    "unexpected end of stream": "the file ends within quotes",
+    "did not find expected ',' or '}'": "a '{' that is not closed, or a ',' that is missing",
+    "did not find expected ',' or ']'": "a '[' that is not closed, or a ',' that is missing",
+    "did not find expected <document start>": "a second top-level value begins here: one file is one mapping",
+    "block sequence entries are not allowed": "a list cannot begin here: put '- ' on a line of its own",
+}
 
 
 class Int(int):
@@ -53,28 +70,41 @@ class Node:
             return [node.plain() for node in self.value]
         return self.value
 
+    def step(self, part: Any) -> Node | None:
+        """Return what stands under one key or index, if anything."""
+        if isinstance(self.value, dict):
+            return self.value.get(part)
+        if isinstance(self.value, list) and isinstance(part, int) and part < len(self.value):
+            inner: Node = self.value[part]
+            return inner
+        return None
+
+    def at(self, path: tuple[Any, ...]) -> Node | None:
+        """Return what stands at `path`, if anything."""
+        node: Node | None = self
+        for part in path:
+            node = node.step(part) if node is not None else None
+        return node
+
     def mark_of(self, path: tuple[Any, ...]) -> Mark:
         """Return where `path` stands: the key for a mapping's entry, the nearest parent when it is absent."""
         node, mark = self, self.mark
-        for step in path:
-            if isinstance(node.value, dict) and step in node.value:
-                mark, node = node.keys[step], node.value[step]
-            elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
-                node = node.value[step]
-                mark = node.mark
-            else:
-                return mark
+        for part in path:
+            inner = node.step(part)
+            if inner is None:
+                break
+            mark = node.keys.get(part, inner.mark)
+            node = inner
         return mark
 
     def value_mark(self, path: tuple[Any, ...]) -> Mark:
-        """Return where the value of `path` begins."""
+        """Return where the value of `path` begins, or of the nearest parent that is there."""
         node = self
-        for step in path:
-            inner = node.value
-            if isinstance(inner, dict | list) and (step in inner if isinstance(inner, dict) else step < len(inner)):
-                node = inner[step]
-            else:
+        for part in path:
+            inner = node.step(part)
+            if inner is None:
                 break
+            node = inner
         return node.mark
 
 
@@ -82,13 +112,13 @@ class Unreadable(Exception):
     """Reading stopped: the findings say why."""
 
 
-def read(data: bytes, findings: Findings) -> tuple[Node | None, str]:
-    """Parse `data` and return its root node and its text; `None` when it could not be read at all."""
+def read(data: bytes, findings: Findings) -> Node | None:
+    """Return the root node of `data`, whose text the findings keep; None when it cannot be read."""
+    findings.source = data[: 2 * MAX_BYTES].decode("utf-8", "replace")
     try:
-        text = _text(data, findings)
-        return _compose(text, findings), text
+        return _compose(_text(data, findings), findings)
     except Unreadable:
-        return None, data.decode("utf-8", "replace")
+        return None
 
 
 def _text(data: bytes, findings: Findings) -> str:
@@ -130,8 +160,8 @@ def _compose(text: str, findings: Findings) -> Node:
 
 def _events(text: str, findings: Findings) -> Iterator[Any]:
     """Yield parse events; a syntax error becomes a finding with its place."""
-    parser: Any = _CParser(text) if _CParser else yaml.SafeLoader(text)
     try:
+        parser = _Parser(text)
         while True:
             event = parser.get_event()
             if event is None:
@@ -145,8 +175,17 @@ def _events(text: str, findings: Findings) -> Iterator[Any]:
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark or error.context_mark
         mark = Mark(place.line + 1, place.column + 1) if place else Mark()
-        findings.add(mark, "CLAW002", f"not YAML: {error.problem or error.context}", hint=_syntax_hint(text, mark))
+        problem = _plain(error.problem or error.context or "it cannot be read")
+        findings.add(mark, "CLAW002", f"not YAML: {problem}", hint=_syntax_hint(text, mark))
         raise Unreadable from None
+
+
+def _plain(problem: str) -> str:
+    """Say the commonest complaints of the YAML library in the words of somebody who writes files."""
+    for theirs, ours in _COMPLAINTS.items():
+        if theirs in problem:
+            return ours
+    return problem
 
 
 def _syntax_hint(text: str, mark: Mark) -> str:
@@ -185,9 +224,11 @@ class _Builder:
         if self.count > MAX_NODES:
             raise self.stop(mark, "CLAW005", f"more than {MAX_NODES} values")
         if isinstance(event, yaml.AliasEvent):
-            raise self.stop(mark, "CLAW004", f"the alias *{event.anchor}: write the value again, or name it as a constant")
+            problem = f"the alias *{event.anchor}: write the value again, or name it as a constant"
+            raise self.stop(mark, "CLAW004", problem)
         if event.anchor:
-            raise self.stop(mark, "CLAW004", f"the anchor &{event.anchor}: anchors are not part of the language")
+            problem = f"the anchor &{event.anchor}: anchors are not part of the language"
+            raise self.stop(mark, "CLAW004", problem)
         if event.tag:
             raise self.stop(mark, "CLAW004", f"the tag {event.tag}: tags are not part of the language")
         if isinstance(event, yaml.MappingStartEvent):
@@ -211,16 +252,24 @@ class _Builder:
                 raise self.stop(place, "CLAW014", "a key is a word, not a list or a mapping")
             self.node(event, depth + 1)  # the key obeys the same limits
             key = str(event.value)
+            if len(key) > MAX_KEY:
+                raise self.stop(place, "CLAW005", f"a key of more than {MAX_KEY} characters")
             value = self.node(next(self.events), depth + 1)
             if key in entries:
-                first = keys[key]
-                self.findings.add(place, "CLAW003", f"the key {key!r} stands already at line {first.line}")
+                problem = f"the key {key!r} stands already at line {keys[key].line}"
+                self.findings.add(place, "CLAW003", problem)
                 continue
             entries[key], keys[key] = value, place
         return Node(entries, mark, keys)
 
+    def check_text(self, text: str, mark: Mark) -> None:
+        if found := _CONTROL.search(text):
+            problem = f"the character U+{ord(found[0]):04X} is not allowed here, however it is written"
+            self.findings.add(mark, "CLAW001", problem)
+
     def scalar(self, event: Any, mark: Mark) -> Any:
         text = str(event.value)
+        self.check_text(text, mark)
         if event.style:  # quoted or block text is text
             return text
         if text in ("", "~", "null"):
@@ -230,7 +279,9 @@ class _Builder:
         if _INT.match(text):
             digits = text.lstrip("+-")
             if len(digits) > 1 and digits.startswith("0"):
-                self.findings.add(mark, "CLAW006", f"{text} begins with a zero: write {digits.lstrip('0') or '0'}, or quote it")
+                shorter = digits.lstrip("0") or "0"
+                problem = f"{text[:40]} begins with a zero: write {shorter[:40]}, or quote it"
+                self.findings.add(mark, "CLAW006", problem)
             return self._int(int(text) if len(text) < 25 else 2**64, text, mark)
         if _HEX.match(text):
             return self._int(int(text, 0) if len(text) < 40 else 2**64, text, mark)

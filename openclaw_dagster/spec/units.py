@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
@@ -11,12 +12,16 @@ from pydantic_core import PydanticCustomError
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)\Z")
 _THRESHOLD = re.compile(r"(<|<=|>|>=)?\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(%|ms|s|m|h|d)?\Z")
-_PLACE = re.compile(r"(queue|slack|email|role|nats)://([A-Za-z0-9@._+\-]{1,200})\Z")
+_PLACE = re.compile(r"(queue|slack|email|role)://([A-Za-z0-9@._+\-]{1,200})\Z")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+ACTION = re.compile(r"[a-z][a-z0-9_]{0,63}\.[a-z][a-z0-9_]{0,63}\Z")
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63}){0,7}\Z")
+SECRET = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
 EVENT = re.compile(r"[a-z][a-z0-9_]{0,63}(\.[a-z][a-z0-9_]{0,63}){0,7}\Z")
 
 
-def _problem(code: str, message: str) -> PydanticCustomError:
+def problem(code: str, message: str) -> PydanticCustomError:
+    """Return the error by which a validator reports a finding of its own code."""
     return PydanticCustomError("claw", "{code}|{text}", {"code": code, "text": message})
 
 
@@ -25,9 +30,12 @@ def parse_duration(value: Any) -> int:
     if isinstance(value, str) and (found := _DURATION.match(value)):
         milliseconds = int(found[1]) * _UNITS[found[2]]
         if milliseconds > 100 * 366 * 86_400_000:
-            raise _problem("CLAW017", f"{value} is longer than a century")
+            raise problem("CLAW017", f"{value} is longer than a century")
         return milliseconds
-    raise _problem("CLAW017", f"{_shown(value)} is not a duration: write a whole number and ms, s, m, h or d, such as 500ms")
+    raise problem(
+        "CLAW017",
+        f"{shown(value)} is not a duration: write a whole number and ms, s, m, h or d, such as 500ms",
+    )
 
 
 def format_duration(milliseconds: int) -> str:
@@ -42,12 +50,12 @@ def parse_threshold(value: Any) -> str:
     """Return an SLO's bound such as `500ms`, `<0.5%` or `>=99%` in one spelling."""
     text = getattr(value, "text", value)
     if not isinstance(text, str) or not (found := _THRESHOLD.match(text)):
-        raise _problem("CLAW017", f"{_shown(value)} is not a bound: write for example 500ms, <0.5% or >=99%")
+        raise problem("CLAW017", f"{shown(value)} is not a bound: write for example 500ms, <0.5% or >=99%")
     sign, number, unit = found.groups()
     if unit is None:
-        raise _problem("CLAW017", f"{_shown(value)} has no unit: write for example {text}ms or {text}%")
+        raise problem("CLAW017", f"{shown(value)} has no unit: write for example {text}ms or {text}%")
     if unit == "%" and float(number) > 100:
-        raise _problem("CLAW017", f"{text} is more than everything: a share is at most 100%")
+        raise problem("CLAW017", f"{text} is more than everything: a share is at most 100%")
     return f"{sign or ''}{number}{unit}"
 
 
@@ -55,22 +63,35 @@ def parse_place(value: Any) -> str:
     """Return a place such as `queue://ops.dlq` or `slack://ops-oncall`."""
     if isinstance(value, str) and _PLACE.match(value):
         return value
-    raise _problem(
-        "CLAW018", f"{_shown(value)} is not a place: write queue://…, slack://…, email://… or role://…, such as queue://ops.dlq"
+    raise problem(
+        "CLAW018",
+        f"{shown(value)} is not a place: write queue://…, slack://…, email://… or role://…, such as queue://ops.dlq",
     )
+
+
+def complaint(check: Callable[[str], str], value: str) -> str | None:
+    """Return what a check says against a value, or None when it is right."""
+    try:
+        check(value)
+    except PydanticCustomError as error:
+        return str((error.context or {}).get("text"))
+    return None
 
 
 def check_name(value: str) -> str:
     """Return `value` if it can name something."""
     if not NAME.match(value):
-        raise _problem("CLAW015", f"{_shown(value)} cannot be a name: {_name_repair(value)}")
+        raise problem("CLAW015", f"{shown(value)} cannot be a name: {_name_repair(value)}")
     return value
 
 
 def check_event(value: str) -> str:
     """Return `value` if it can name an event: words joined by dots."""
     if not EVENT.match(value):
-        raise _problem("CLAW015", f"{_shown(value)} cannot name an event: lower-case words joined by dots, such as booking.decision")
+        raise problem(
+            "CLAW015",
+            f"{shown(value)} cannot name an event: lower-case words joined by dots, such as booking.decision",
+        )
     return value
 
 
@@ -84,7 +105,8 @@ def _name_repair(value: str) -> str:
     return f"write {better}" if NAME.match(better) else "a lower-case letter, then letters, digits and _"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as it was written, quoted and cut for a message."""
     text = getattr(value, "text", value)
     return repr(text if isinstance(text, str) else value)[:80]
 
@@ -94,11 +116,43 @@ def _text(value: Any) -> Any:
     return getattr(value, "text", value)
 
 
+def check_action(value: str) -> str:
+    """Return `value` if it can name an action: adapter.operation."""
+    if not ACTION.match(value):
+        raise problem(
+            "CLAW023", f"{shown(value)} is no action: write adapter.operation, such as carrier.book"
+        )
+    return value
+
+
+def check_key(value: str) -> str:
+    """Return `value` if it is a path into a payload."""
+    if not KEY.match(value):
+        raise problem("CLAW014", f"{shown(value)} is no path into the payload: write for example order.id")
+    return value
+
+
+def check_secret(value: str) -> str:
+    """Return `value` if it can name a secret."""
+    if not SECRET.match(value):
+        better = re.sub(r"[^A-Z0-9]+", "_", value.upper())[:60].strip("_")
+        example = better if SECRET.match(better) else "OMS_WEBHOOK_SECRET"
+        raise problem(
+            "CLAW015",
+            f"this is not the name of a secret: write one such as {example}, never the secret's value",
+        )
+    return value
+
+
+_NAME = "^[a-z][a-z0-9_]*$"
+
 Duration = Annotated[
     int,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,9}(ms|s|m|h|d)$", "examples": ["500ms", "2m", "365d"]}),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^[0-9]{1,9}(ms|s|m|h|d)$", "examples": ["500ms", "2m", "365d"]}
+    ),
 ]
 Threshold = Annotated[
     str,
@@ -108,10 +162,27 @@ Threshold = Annotated[
 Place = Annotated[
     str,
     BeforeValidator(parse_place),
-    WithJsonSchema({"type": "string", "pattern": "^(queue|slack|email|role|nats)://.+$", "examples": ["queue://ops.dlq"]}),
+    WithJsonSchema(
+        {"type": "string", "pattern": "^(queue|slack|email|role)://.+$", "examples": ["queue://ops.dlq"]}
+    ),
 ]
-Name = Annotated[str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]*$"})]
+Name = Annotated[str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": _NAME})]
 Event = Annotated[
-    str, AfterValidator(check_event), WithJsonSchema({"type": "string", "pattern": r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$"})
+    str,
+    AfterValidator(check_event),
+    WithJsonSchema({"type": "string", "pattern": rf"{_NAME[:-1]}(\.[a-z][a-z0-9_]*)*$"}),
+]
+Action = Annotated[
+    str,
+    AfterValidator(check_action),
+    WithJsonSchema({"type": "string", "pattern": rf"{_NAME[:-1]}\.[a-z][a-z0-9_]*$"}),
+]
+Key = Annotated[
+    str,
+    AfterValidator(check_key),
+    WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"}),
+]
+Secret = Annotated[
+    str, AfterValidator(check_secret), WithJsonSchema({"type": "string", "pattern": "^[A-Z][A-Z0-9_]*$"})
 ]
 Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number"]})]

@@ -10,22 +10,17 @@ from openclaw_dagster.spec.order import Circle, order_stages
 
 def check_events(draft: Draft) -> None:
     """Every event that is listened to is a trigger or is emitted by something in the system."""
-    triggers = {trigger.name for trigger in draft.triggers}
-    emitted = {item.emits for item in (*draft.decisions, *draft.steps) if item.emits}
-    known = triggers | emitted
-    for decision in draft.decisions:
-        for index, event in enumerate(decision.on):
-            if event not in known:
-                listed = isinstance(draft.root.mark_of(()), object) and len(decision.on) > 1
-                path = ("on", index) if listed else ("on",)
-                _unknown(draft, event, known, ("decisions", decision.name), path)
-    for step in draft.steps:
-        if step.on not in known:
-            _unknown(draft, step.on, known, ("execution", step.name), ("on",))
-
-
-def _unknown(draft: Draft, event: str, known: set[str], owner: tuple[str, str], path: tuple[object, ...]) -> None:
-    draft.findings.add(draft.value(*owner, *path), "CLAW022", f"nothing emits {event!r}", allowed=known, said=event)
+    if any(not draft.names(layer) for layer in ("triggers", "decisions", "execution")):
+        return  # the layer that is missing would have emitted it
+    known = draft.events()
+    for layer, items in (("decisions", draft.decisions), ("execution", draft.steps)):
+        for item in items:
+            says = draft.says(layer, item.name).get("on")
+            listed = says is not None and isinstance(says.value, list)
+            for index, event in enumerate(item.on if isinstance(item, Decision) else (item.on,)):
+                if event not in known:
+                    mark = draft.value(layer, item.name, "on", *((index,) if listed else ()))
+                    draft.findings.add(mark, "CLAW022", f"nothing emits {event!r}", allowed=known, said=event)
 
 
 def order(draft: Draft) -> tuple[Stage, ...]:
@@ -37,7 +32,8 @@ def order(draft: Draft) -> tuple[Stage, ...]:
     first = found.names[0]
     layer = "decisions" if any(d.name == first for d in draft.decisions) else "execution"
     way = " → ".join((*found.names, first))
-    draft.findings.add(draft.mark(layer, first), "CLAW024", f"these wait for each other: {way}")
+    hint = "a stage waits for what it listens to, for what it needs, and for every stage it looks at"
+    draft.findings.add(draft.mark(layer, first), "CLAW024", f"these wait for each other: {way}", hint=hint)
     return ()
 
 
@@ -58,24 +54,27 @@ def uses(item: Decision | Step) -> frozenset[str]:
 
 def check_reach(draft: Draft, stages: tuple[Stage, ...]) -> None:
     """Every trigger starts something, and every stage is reached by some trigger."""
-    reached = {trigger.name for trigger in draft.triggers}
-    emits = {item.name: item.emits for item in (*draft.decisions, *draft.steps)}
-    alive: set[str] = set()
-    grown = True
-    while grown:
-        grown = False
-        for stage in stages:
-            if stage.name not in alive and reached.intersection(stage.on):
-                alive.add(stage.name)
-                reached |= {emits[stage.name]} - {None}  # type: ignore[arg-type]
-                grown = True
+    alive = _alive(draft, stages)
     for stage in stages:
         if stage.name not in alive:
             layer = "decisions" if stage.kind == "decision" else "execution"
-            draft.findings.add(draft.mark(layer, stage.name), "CLAW025", f"no trigger ever leads to {stage.name}")
+            problem = f"no trigger ever leads to {stage.name}"
+            draft.findings.add(draft.mark(layer, stage.name), "CLAW025", problem)
     heard = {event for stage in stages for event in stage.on}
     for trigger in draft.triggers:
         if trigger.name not in heard:
-            draft.findings.add(
-                draft.mark("triggers", trigger.name), "CLAW025", f"{trigger.name} starts nothing: no decision or step listens to it"
-            )
+            problem = f"{trigger.name} starts nothing: no decision or step listens to it"
+            draft.findings.add(draft.mark("triggers", trigger.name), "CLAW025", problem)
+
+
+def _alive(draft: Draft, stages: tuple[Stage, ...]) -> set[str]:
+    """Return the stages that some trigger leads to; stages are in the order they run, so once is enough."""
+    items: tuple[Decision | Step, ...] = (*draft.decisions, *draft.steps)
+    emits = {item.name: item.emits for item in items}
+    reached: set[str | None] = {trigger.name for trigger in draft.triggers}
+    alive: set[str] = set()
+    for stage in stages:
+        if reached.intersection(stage.on):
+            alive.add(stage.name)
+            reached.add(emits[stage.name])
+    return alive

@@ -1,0 +1,103 @@
+"""The triggers: cron and time zone, schema and condition."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from openclaw_dagster.spec.checks.expressions import check_expression
+from openclaw_dagster.spec.diagnostics import Findings, Mark
+from openclaw_dagster.spec.draft import Draft
+from openclaw_dagster.spec.model import EventTrigger, ManualTrigger, ScheduleTrigger, WebhookTrigger
+
+
+def check_triggers(draft: Draft) -> None:
+    """Cron, time zone, schema and condition of every trigger."""
+    for trigger in draft.triggers:
+        match trigger:
+            case ScheduleTrigger():
+                _check_cron(draft, trigger)
+                _check_zone(draft, trigger)
+            case WebhookTrigger() | ManualTrigger():
+                _check_schema(draft, trigger)
+            case EventTrigger():
+                _check_of(draft, trigger)
+        when = getattr(trigger, "when", None)
+        if when is not None:
+            check_expression(draft.findings, when, None, draft.value("triggers", trigger.name, "when"))
+
+
+def _check_of(draft: Draft, trigger: EventTrigger) -> None:
+    if "." not in trigger.of:
+        problem = f"{trigger.of!r} says no system: write system.event, such as dispatch.booking.confirmed"
+        draft.findings.add(draft.value("triggers", trigger.name, "of"), "CLAW022", problem)
+
+
+def _check_cron(draft: Draft, trigger: ScheduleTrigger) -> None:
+    problem = ""
+    if len(trigger.cron.split()) != 5:
+        problem = "is not five fields: minute hour day month weekday"
+    else:
+        try:
+            next(CronSim(trigger.cron, datetime(2024, 1, 1, tzinfo=UTC)))
+        except StopIteration:
+            problem = "never comes"
+        except CronSimError as error:
+            reason = str(error)
+            problem = f"is no cron expression: {reason[:1].lower()}{reason[1:]}"
+    if problem:
+        mark = draft.value("triggers", trigger.name, "cron")
+        draft.findings.add(mark, "CLAW030", f"{trigger.cron[:80]!r} {problem}")
+
+
+def _check_zone(draft: Draft, trigger: ScheduleTrigger) -> None:
+    try:
+        ZoneInfo(trigger.timezone)
+    except (KeyError, ValueError, OSError):
+        problem = f"{trigger.timezone[:80]!r} is no IANA time zone: write for example Europe/London"
+        draft.findings.add(draft.value("triggers", trigger.name, "timezone"), "CLAW031", problem)
+
+
+def _check_schema(draft: Draft, trigger: WebhookTrigger | ManualTrigger) -> None:
+    if trigger.schema_file is None:
+        return
+    mark = draft.value("triggers", trigger.name, "schema")
+    opened = draft.file(trigger.schema_file, mark)
+    if opened is None:
+        return
+    from jsonschema import Draft202012Validator, SchemaError  # costs more than reading most files
+
+    text, findings = opened
+    try:
+        schema = json.loads(text, parse_constant=_no_constant)
+        Draft202012Validator.check_schema(schema)
+    except json.JSONDecodeError as error:
+        findings.add(
+            Mark(error.lineno, error.colno), "CLAW035", f"not JSON: {error.msg[0].lower()}{error.msg[1:]}"
+        )
+    except (ValueError, RecursionError) as error:
+        findings.add(Mark(), "CLAW035", f"not JSON: {str(error)[:200] or 'nested too deeply'}")
+    except SchemaError as error:
+        place = "/".join(str(part) for part in error.absolute_path) or "the top"
+        findings.add(Mark(), "CLAW035", f"no JSON Schema, at {place}: {error.message[:200]}")
+    else:
+        _check_references(text, findings)
+        draft.schemas[trigger.schema_file] = schema if isinstance(schema, dict) else {}
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is not a JSON value")
+
+
+def _check_references(text: str, findings: Findings) -> None:
+    for found in re.finditer(r'"\$(?:dynamicRef|ref)"\s*:\s*"([^#"][^"]*)"', text):
+        before = text[: found.start()]
+        mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        findings.add(
+            mark, "CLAW035", f"the $ref {found[1][:80]!r} leads out of the file, and is not followed"
+        )

@@ -1,0 +1,104 @@
+"""The rules across the files of one folder: events between systems, and names that would meet in Dagster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from openclaw_dagster.spec.diagnostics import Findings, Mark, SpecRefused
+from openclaw_dagster.spec.model import EventTrigger, ScheduleTrigger, System
+from openclaw_dagster.spec.reader import Node, read
+
+
+def check_fleet(systems: Mapping[str, System], others: Iterable[str] = ()) -> list[SpecRefused]:
+    """Return what is wrong between systems, given by the file each is shown under; one refusal for a file.
+
+    `others` are the names of systems whose own files are refused: what they emit is not known.
+    """
+    refused: list[SpecRefused] = []
+    emits: dict[str, frozenset[str]] = {
+        system.name: frozenset(system.emitted()) for system in systems.values()
+    }
+    taken: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for file, system in systems.items():
+        checked = _File(file, system)
+        checked.check_name(names)
+        checked.check_listens(emits, frozenset(others))
+        checked.check_dagster_names(taken)
+        if checked.findings.found:
+            refused.append(checked.findings.refusal())
+    return refused
+
+
+def system_named(refused: SpecRefused) -> str | None:
+    """Return the name of the system whose file is refused, if that much can be read of it."""
+    for text in refused.sources.values():
+        node = read(text.encode("utf-8", "replace"), Findings(""))
+        name = node.at(("system",)) if node is not None else None
+        if name is not None and isinstance(name.value, str):
+            return name.value
+    return None
+
+
+def dagster_names(system: System) -> Iterator[tuple[str, str]]:
+    """Yield every name that a part of the system has in Dagster, with the one it has in its file."""
+    yield f"job {system.name}", system.name
+    yield f"tick {system.name}_dispatch", system.name
+    for trigger in system.triggers:
+        if isinstance(trigger, ScheduleTrigger):
+            yield f"tick {system.name}_{trigger.name}", trigger.name
+    for stage in system.stages:
+        yield f"job {system.name}__{stage.name}", stage.name
+    yield f"job {system.name}__close", system.name
+
+
+class _File:
+    """One system of the folder, with the nodes of its file for places."""
+
+    def __init__(self, file: str, system: System) -> None:
+        self.file = file
+        self.system = system
+        self.findings = Findings(file)
+        self.root = read(system.files[system.path].encode(), self.findings) or Node({}, Mark(), {})
+
+    def place(self, name: str, *path: str) -> Mark:
+        """Return where a named thing or the value of one of its keys stands; else the system's name."""
+        for layer in ("triggers", "decisions", "execution"):
+            entries: list[Any] = self.root.value.get(layer, self.root).value
+            for index, item in enumerate(entries):
+                if isinstance(item, Node) and item.step(name) is not None:
+                    way = (layer, index, name, *path)
+                    return self.root.value_mark(way) if path else self.root.mark_of(way)
+        return self.root.value_mark(("system",))
+
+    def check_name(self, names: dict[str, str]) -> None:
+        known = names.setdefault(self.system.name, self.file)
+        if known != self.file:
+            problem = f"the system {self.system.name} is already in {known}: give one of them another name"
+            self.findings.add(self.place(""), "CLAW016", problem)
+
+    def check_listens(self, emits: Mapping[str, frozenset[str]], others: frozenset[str]) -> None:
+        for trigger in self.system.triggers:
+            if not isinstance(trigger, EventTrigger):
+                continue
+            name, _, event = trigger.of.partition(".")
+            mark = self.place(trigger.name, "of")
+            if name in emits and event not in emits[name]:
+                allowed = [f"{name}.{known}" for known in emits[name]]
+                problem = f"the system {name} emits no {event!r}"
+                hint = "" if allowed else f"{name} emits nothing: give one of its decisions or steps emits:"
+                self.findings.add(mark, "CLAW022", problem, allowed=allowed, said=trigger.of, hint=hint)
+            elif name not in emits and name not in others:
+                problem = f"there is no system {name!r} in this folder"
+                self.findings.add(mark, "CLAW022", problem, allowed={*emits, *others}, said=name)
+
+    def check_dagster_names(self, taken: dict[str, str]) -> None:
+        for shown, name in dagster_names(self.system):
+            owner = taken.setdefault(shown, self.system.name)
+            if owner != self.system.name:
+                plain = shown.partition(" ")[2]
+                problem = (
+                    f"{name} would be {plain} in Dagster, as is a part of the system {owner}: rename one"
+                )
+                self.findings.add(self.place(name), "CLAW016", problem)

@@ -1,0 +1,150 @@
+"""The five layers read from the nodes of a file: what is missing, what is empty, what is right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from openclaw_dagster.spec.build import build, later, named_items
+from openclaw_dagster.spec.contracts import Frozen
+from openclaw_dagster.spec.diagnostics import Mark, nearest
+from openclaw_dagster.spec.draft import Draft
+from openclaw_dagster.spec.model import (
+    Data,
+    Decision,
+    EventTrigger,
+    ManualTrigger,
+    Observability,
+    ScheduleTrigger,
+    Source,
+    Step,
+    WebhookTrigger,
+)
+from openclaw_dagster.spec.reader import Node
+from openclaw_dagster.spec.tables import read_table
+from openclaw_dagster.spec.units import Name, Text, check_name, complaint
+
+#: The layers, each with what a person can paste to begin it.
+LAYERS = {
+    "triggers": "triggers:\n  - order_created:\n      source: webhook\n      idempotency: order.id",
+    "decisions": (
+        "decisions:\n  - pick:\n      inputs: [order]\n      table:\n"
+        "        - {else: true, then: go}\n      emits: picked"
+    ),
+    "execution": "execution:\n  - act:\n      on: picked\n      action: carrier.book",
+    "data": "data:\n  events:\n    store: event-log\n    retention: 365d",
+    "observability": "observability:\n  slo:\n    error_rate: <0.5%",
+}
+
+TRIGGERS: dict[str, type[BaseModel]] = {
+    "webhook": WebhookTrigger,
+    "schedule": ScheduleTrigger,
+    "event": EventTrigger,
+    "manual": ManualTrigger,
+}
+LATER_SOURCES = ("queue", "condition")
+
+
+class Head(Frozen):
+    """The first two lines of a file."""
+
+    system: Name = Field(description="The name of the system.")
+    version: Text = Field(min_length=1, max_length=64, description="The version, as its authors count.")
+
+
+def read_layers(draft: Draft) -> None:
+    """Fill the draft with everything of the file that is right, and note everything that is not."""
+    _read_head(draft)
+    entries: dict[str, Node] = draft.root.value
+    misspelt = {nearest(word, LAYERS) for word in entries if word not in LAYERS}
+    for layer, stub in LAYERS.items():
+        hint = f"paste this and change it:\n{stub}"
+        if layer in entries and entries[layer].value in (None, [], {}, ""):
+            draft.findings.add(draft.root.keys[layer], "CLAW011", f"the layer {layer!r} is empty", hint=hint)
+        elif layer in entries:
+            _read_layer(draft, layer, entries[layer])
+        else:
+            spelt = f"is it misspelt? Otherwise {hint}" if layer in misspelt else hint
+            draft.findings.add(draft.root.mark, "CLAW010", f"the layer {layer!r} is missing", hint=spelt)
+
+
+def _read_head(draft: Draft) -> None:
+    entries = {word: node for word, node in draft.root.value.items() if word not in LAYERS}
+    node = Node(entries, draft.root.mark, draft.root.keys)
+    head = build(Head, node, draft.findings, block="system", also=LAYERS)
+    if head is not None:
+        draft.name, draft.version = head.system, head.version
+
+
+def _read_layer(draft: Draft, layer: str, node: Node) -> None:
+    match layer:
+        case "triggers":
+            draft.triggers = tuple(_items(draft, layer, node, "trigger"))
+        case "decisions":
+            draft.decisions = tuple(read_table(draft, one) for one in _items(draft, layer, node, "decision"))
+        case "execution":
+            draft.steps = tuple(_items(draft, layer, node, "step"))
+        case _ if not isinstance(node.value, dict):
+            draft.findings.add(node.mark, "CLAW014", f"{layer} is a mapping")
+        case "data":
+            draft.data = _read_data(draft, node)
+        case _:
+            owner = draft.root.keys[layer]
+            draft.observability = build(Observability, node, draft.findings, block=layer, owner=owner)
+
+
+def _items(draft: Draft, layer: str, node: Node, block: str) -> list[Any]:
+    found: list[Any] = []
+    for index, name, mark, body in named_items(node, layer, draft.findings):
+        draft.places[layer, name] = (layer, index, name)
+        model = _model(draft, block, name, mark, body)
+        built = build(model, body, draft.findings, block=block, name=name, owner=mark) if model else None
+        if built is not None:
+            found.append(built)
+    return found
+
+
+def _model(draft: Draft, block: str, name: str, mark: Mark, body: Node) -> type[BaseModel] | None:
+    if block != "trigger":
+        return Decision if block == "decision" else Step
+    source = body.value.get("source")
+    if source is None:
+        draft.findings.add(mark, "CLAW013", f"the trigger {name} has no source", allowed=TRIGGERS)
+        return None
+    if source.value in LATER_SOURCES:
+        draft.findings.add(source.mark, "CLAW019", later(f"source: {source.value}"))
+        return None
+    if not isinstance(source.value, str) or source.value not in TRIGGERS:
+        said = str(source.plain())[:60]
+        problem = f"{said!r} is no source of a trigger"
+        draft.findings.add(source.mark, "CLAW014", problem, allowed=TRIGGERS, said=said)
+        return None
+    return TRIGGERS[source.value]
+
+
+def _read_data(draft: Draft, node: Node) -> Data | None:
+    sources = _read_sources(draft, node.value["sources"]) if "sources" in node.value else ()
+    entries = {word: inner for word, inner in node.value.items() if word != "sources"}
+    owner = draft.root.keys["data"]
+    data = build(Data, Node(entries, node.mark, node.keys), draft.findings, block="data", owner=owner)
+    return data.model_copy(update={"sources": sources}) if data else None
+
+
+def _read_sources(draft: Draft, node: Node) -> tuple[Source, ...]:
+    if not isinstance(node.value, dict):
+        problem = "sources is a mapping of names, such as {rates: {read: carrier.rates}}"
+        draft.findings.add(node.mark, "CLAW014", problem)
+        return ()
+    found: list[Source] = []
+    for name, body in node.value.items():
+        mark = node.keys[name]
+        if (wrong := complaint(check_name, name)) is not None:
+            draft.findings.add(mark, "CLAW015", wrong)
+        elif not isinstance(body.value, dict):
+            draft.findings.add(body.mark, "CLAW014", f"{name} is a mapping such as {{read: carrier.rates}}")
+        else:
+            draft.places["sources", name] = ("data", "sources", name)
+            built = build(Source, body, draft.findings, name=name, owner=mark)
+            found += [built] if built else []
+    return tuple(found)
