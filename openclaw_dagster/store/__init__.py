@@ -1,0 +1,1 @@
+"""The truth: events, cases and their journal in one database; `ledger` is the door."""

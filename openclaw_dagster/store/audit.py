@@ -1,23 +1,30 @@
-"""Finds every edit of history: chains per case, hashes of events, sealed days."""
+"""Finds every edit of history: chains per case, hashes of events, sealed days, and the count of it all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
-from openclaw_dagster.clock import DAY, MINUTE, day_of
+from openclaw_dagster.store import guards, rows, seals, tally
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import sha256
+from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.database import Database
+from openclaw_dagster.store.entries import Kind, apply
 from openclaw_dagster.store.events import fingerprint
-from openclaw_dagster.store.journal import GENESIS, link, start
+from openclaw_dagster.store.journal import link, start
+from openclaw_dagster.store.retention import shred
+from openclaw_dagster.store.rows import spec_hash
+from openclaw_dagster.store.seals import seal
 
-#: A day is sealed this long (ms) after it ended, when no transaction that began in it can still be open.
-SETTLE = 10 * MINUTE
+__all__ = ["Fault", "Verdict", "seal", "shred", "verify"]
+
+#: Cases read at a time.
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,97 +46,188 @@ class Verdict:
     faults: tuple[Fault, ...]
 
 
-def verify(database: Database, *, external: dict[str, str] | None = None, most: int = 100) -> Verdict:
+@dataclass(slots=True)
+class _Seen:
+    """What has been read so far."""
+
+    now: int  # by the database's clock
+    cases: int = 0
+    rows: int = 0
+    events: int = 0
+    days: int = 0
+    tally: tally.Tally = field(default_factory=lambda: tally.Tally(-1))
+
+    def add(self, value: Any) -> None:
+        """Count the hash of a row; what is no hash counts as a row that adds nothing."""
+        try:
+            self.tally.add([value])
+        except (ValueError, TypeError):
+            self.tally.rows += 1
+
+
+def verify(database: Database, *, external: Mapping[str, str] | None = None, most: int = 100) -> Verdict:
     """Read all of history and recompute every hash; `external` are day heads kept off the box, by day."""
-    with database.read() as connection:
-        counts = {"cases": 0, "rows": 0, "events": 0, "days": 0}
-        found: list[Fault] = []
-        for fault in (
-            *_chains(connection, counts),
-            *_events(connection, counts),
-            *_days(connection, counts, external or {}),
-        ):
+    with database.read(damaged=True) as connection:
+        return examine(connection, external=external or {}, most=most)
+
+
+def examine(connection: sa.Connection, *, external: Mapping[str, str], most: int) -> Verdict:
+    """Verify what one connection sees, and name `most` faults at most."""
+    now = connection.execute(sa.select(sa.text(guards.NOW[connection.dialect.name]))).scalar_one()
+    seen = _Seen(now)
+    found: list[Fault] = []
+    for faults in (
+        _cases(connection, seen),
+        _orphans(connection, seen),
+        _events(connection, seen),
+        _specs(connection, seen),
+        _days(connection, seen, external),
+        _count(connection, seen),
+    ):
+        for fault in faults:  # each is read to its end: what comes later compares with the count of all
             if len(found) < most:
                 found.append(fault)
-    return Verdict(**counts, faults=tuple(found))
+    return Verdict(seen.cases, seen.rows, seen.events, seen.days, tuple(found))
 
 
-def _chains(connection: sa.Connection, counts: dict[str, int]) -> Iterator[Fault]:
-    heads = {
-        row.id: (row.seq, row.head, row.event_id)
-        for row in connection.execute(sa.select(t.cases.c.id, t.cases.c.seq, t.cases.c.head, t.cases.c.event_id))
-    }
-    hashes = dict(connection.execute(sa.select(t.events.c.id, t.events.c.hash)).all())  # type: ignore[arg-type]
-    counts["cases"] = len(heads)
-    query = sa.select(t.journal).order_by(t.journal.c.case_id, t.journal.c.seq)
-    case_id, seq, prev = "", 0, ""
-    rows = connection.execution_options(yield_per=1000).execute(query)
-    for row in rows:
-        counts["rows"] += 1
-        if row.case_id != case_id:
-            yield from _tail(heads, case_id, seq, prev)
-            case_id, seq, prev = row.case_id, 0, start(row.case_id)
+def _cases(connection: sa.Connection, seen: _Seen) -> Iterator[Fault]:
+    """Follow the chain of each case, a page of cases at a time."""
+    after = ""
+    while True:
+        query = sa.select(t.cases).where(t.cases.c.id > after).order_by(t.cases.c.id).limit(_PAGE)
+        cases = connection.execute(query).all()
+        if not cases:
+            return
+        ids = [case.id for case in cases]
+        lines: dict[str, list[Any]] = {case_id: [] for case_id in ids}
+        for row in connection.execute(
+            sa.select(t.journal).where(t.journal.c.case_id.in_(ids)).order_by(t.journal.c.seq)
+        ):
+            lines[row.case_id].append(row)
+        begun = sa.select(t.events.c.id, t.events.c.hash).where(
+            t.events.c.id.in_([case.event_id for case in cases])
+        )
+        hashes = {row.id: row.hash for row in connection.execute(begun)}
+        for case in cases:
+            seen.cases += 1
+            yield from _chain(case.id, lines[case.id], seen)
+            yield from _case(case, lines[case.id], hashes)
+        if ids[-1] == after:
+            yield Fault("cases", f"the names after {after} cannot be read")
+            return
+        after = ids[-1]
+
+
+def _orphans(connection: sa.Connection, seen: _Seen) -> Iterator[Fault]:
+    """Follow the chains whose case is gone."""
+    known = sa.exists().where(t.cases.c.id == t.journal.c.case_id)
+    lines: dict[str, list[Any]] = {}
+    for row in connection.execute(sa.select(t.journal).where(~known).order_by(t.journal.c.seq)):
+        lines.setdefault(row.case_id, []).append(row)
+    for case_id, chain in lines.items():
+        yield from _chain(case_id, chain, seen)
+        yield Fault(f"case {case_id}", "it has a journal, but the case is gone")
+
+
+def _chain(case_id: str, lines: Sequence[Any], seen: _Seen) -> Iterator[Fault]:
+    seq, prev = 0, start(case_id)
+    for row in lines:
+        seen.rows += 1
+        seen.add(row.hash)
         seq += 1
-        where = f"case {row.case_id}, row {row.seq}"
+        where = f"case {case_id}, row {row.seq}"
         if row.seq != seq:
             yield Fault(where, f"row {seq} is missing before it")
             seq = row.seq
         elif row.prev != prev:
             yield Fault(where, "it is not bound to the row before it")
-        if row.body is not None and sha256(row.body) != row.digest:
+        if row.body is None and row.keep_until > seen.now:
+            yield Fault(where, "its text was taken away before its time")
+        if not _fits(row.body, row.digest):
             yield Fault(where, "its text is not what was written")
-        if link(row.prev, row.case_id, row.seq, row.at, row.kind, row.digest) != row.hash:
+        if not _holds(
+            row.hash, link, row.prev, row.case_id, row.seq, row.at, row.kind, row.digest, row.keep_until
+        ):
             yield Fault(where, "its hash does not fit what it says")
-        if row.seq == 1 and row.body is not None:
-            yield from _opening(heads, hashes, row, where)
         prev = row.hash
-    yield from _tail(heads, case_id, seq, prev)
-    for lone in heads:
-        yield Fault(f"case {lone}", "it has no journal")
 
 
-def _opening(heads: dict[str, Any], hashes: dict[str, str], row: Any, where: str) -> Iterator[Fault]:
-    try:
-        body = json.loads(row.body)
-        event, made = body["event"], body["event_hash"]
-    except (ValueError, KeyError, TypeError):
-        return  # said already: its text is not what was written
-    if hashes.get(event) != made:
-        yield Fault(where, "the event it began with is gone or changed")
-    if row.case_id in heads and heads[row.case_id][2] != event:
-        yield Fault(where, "the case names another event than its journal")
-
-
-def _tail(heads: dict[str, Any], case_id: str, seq: int, prev: str) -> Iterator[Fault]:
-    if not case_id:
+def _case(row: Any, lines: Sequence[Any], hashes: Mapping[str, str]) -> Iterator[Fault]:
+    """Compare the row of a case with what its journal says."""
+    where = f"case {row.id}"
+    if not lines:
+        yield Fault(where, "it has no journal")
         return
-    known = heads.pop(case_id, None)
-    if known is None:
-        yield Fault(f"case {case_id}", "it has a journal, but the case is gone")
-    elif known[:2] != (seq, prev):
-        yield Fault(f"case {case_id}", f"its journal ends at row {seq}, but the case says {known[0]}: rows were cut or added")
+    if (row.seq, row.head) != (lines[-1].seq, lines[-1].hash):
+        yield Fault(
+            where,
+            f"its journal ends at row {lines[-1].seq}, but the case says {row.seq}: rows were cut or added",
+        )
+    if lines[0].body is None:
+        return
+    try:
+        opened = json.loads(lines[0].body)
+        if opened["event"] != row.event_id or hashes.get(row.event_id) != opened["event_hash"]:
+            yield Fault(where, "the event it began with is gone or changed")
+        if all(line.body is not None for line in lines) and _add_up(row, opened, lines) != rows.to_case(row):
+            yield Fault(where, "it is not what its journal adds up to")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        yield Fault(where, "it or its journal cannot be read")
 
 
-def _events(connection: sa.Connection, counts: dict[str, int]) -> Iterator[Fault]:
-    for row in connection.execution_options(yield_per=1000).execute(sa.select(t.events).order_by(t.events.c.seq)):
-        counts["events"] += 1
+def _add_up(row: Any, opened: Mapping[str, Any], lines: Sequence[Any]) -> Case:
+    case = Case(
+        row.id,
+        opened["system"],
+        opened["trigger"],
+        opened["event"],
+        opened["key"],
+        opened["digest"],
+        seq=row.seq,
+        head=row.head,
+    )
+    for line in lines:
+        case = apply(case, Kind(line.kind), json.loads(line.body), line.at)
+    return case
+
+
+def _events(connection: sa.Connection, seen: _Seen) -> Iterator[Fault]:
+    query = sa.select(t.events).order_by(t.events.c.seq)
+    for row in connection.execute(query, execution_options={"yield_per": 1000}):
+        seen.events += 1
+        seen.add(row.hash)
         where = f"event {row.id}"
-        if row.payload is not None and sha256(row.payload) != row.digest:
+        if row.payload is None and row.keep_until > seen.now:
+            yield Fault(where, "its payload was taken away before its time")
+        if not _fits(row.payload, row.digest):
             yield Fault(where, "its payload is not what was received")
-        if fingerprint(row._mapping) != row.hash:
+        if not _holds(row.hash, fingerprint, row._mapping):
             yield Fault(where, "its hash does not fit what it says")
 
 
-def _days(connection: sa.Connection, counts: dict[str, int], external: dict[str, str]) -> Iterator[Fault]:
-    prev = sha256(GENESIS)
+def _specs(connection: sa.Connection, seen: _Seen) -> Iterator[Fault]:
+    for row in connection.execute(sa.select(t.specs)):
+        seen.add(row.hash)
+        said = {name: value for name, value in row._mapping.items() if name != "hash"}
+        if not _holds(row.hash, spec_hash, said):
+            yield Fault(f"version {row.digest} of {row.system}", "it is not the one that was kept")
+
+
+def _days(connection: sa.Connection, seen: _Seen, external: Mapping[str, str]) -> Iterator[Fault]:
+    prev = seals.GENESIS
     sealed: dict[str, str] = {}
-    for row in connection.execute(sa.select(t.day_heads).order_by(t.day_heads.c.day)):
-        counts["days"] += 1
+    for row in connection.execute(sa.select(t.day_heads).order_by(t.day_heads.c.day)).all():
+        seen.days += 1
+        seen.add(row.hash)
         where = f"day {row.day}"
-        rows, digest = _day(connection, row.day)
-        if (rows, digest) != (row.rows, row.digest):
-            yield Fault(where, f"it was sealed with {row.rows} rows and now has {rows}, or other ones")
-        if row.prev != prev or _seal(row.prev, row.day, row.rows, row.digest) != row.hash:
+        try:
+            now = seals.content(connection, row.day)
+        except ValueError:
+            yield Fault(where, "it is no day")
+            continue
+        if now != (row.rows, row.digest):
+            yield Fault(where, f"it was sealed with {row.rows} rows and now has {now[0]}, or other ones")
+        if row.prev != prev or not _holds(row.hash, seals.bind, row.prev, row.day, row.rows, row.digest):
             yield Fault(where, "its seal is not bound to the day before it")
         prev = row.hash
         sealed[row.day] = row.hash
@@ -138,59 +236,24 @@ def _days(connection: sa.Connection, counts: dict[str, int], external: dict[str,
             yield Fault(f"day {day}", "its seal is not the one that was kept elsewhere")
 
 
-def _seal(prev: str, day: str, rows: int, digest: str) -> str:
-    return sha256("\n".join((prev, day, str(rows), digest)))
+def _count(connection: sa.Connection, seen: _Seen) -> Iterator[Fault]:
+    try:
+        written = tally.read(connection)
+    except (ValueError, TypeError):
+        yield Fault("history", "the count of its rows cannot be read")
+        return
+    if (written.rows, written.total) != (seen.tally.rows, seen.tally.total):
+        problem = f"{written.rows} rows were written and {seen.tally.rows} are here, or other ones: some were taken away or added"
+        yield Fault("history", problem)
 
 
-def _day(connection: sa.Connection, day: str) -> tuple[int, str]:
-    begin = _begin(day)
-    rows, text = 0, sha256(day)
-    journal = (
-        sa.select(t.journal.c.hash)
-        .where(t.journal.c.at >= begin, t.journal.c.at < begin + DAY)
-        .order_by(t.journal.c.at, t.journal.c.case_id, t.journal.c.seq)
-    )
-    log = sa.select(t.events.c.hash).where(t.events.c.received_at >= begin, t.events.c.received_at < begin + DAY)
-    for query in (journal, log.order_by(t.events.c.received_at, t.events.c.id)):
-        for value in connection.execution_options(yield_per=1000).execute(query).scalars():
-            rows += 1
-            text = sha256(text + value)
-    return rows, text
+def _fits(text: Any, digest: str) -> bool:
+    return text is None or _holds(digest, sha256, text)
 
 
-def _begin(day: str) -> int:
-    from datetime import UTC, datetime
-
-    return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
-
-
-def seal(database: Database, now: int) -> list[tuple[str, str]]:
-    """Seal every day that is over and not sealed yet, oldest first; return (day, seal) of each, to be kept elsewhere."""
-    made: list[tuple[str, str]] = []
-    with database.write() as connection:
-        if database.dialect == "postgresql":
-            connection.exec_driver_sql("LOCK TABLE claw_day_heads IN EXCLUSIVE MODE")
-        last = connection.execute(sa.select(t.day_heads).order_by(t.day_heads.c.day.desc()).limit(1)).first()
-        if last:
-            begin, prev = _begin(last.day) + DAY, last.hash
-        else:
-            first = connection.execute(sa.select(sa.func.min(t.events.c.received_at))).scalar()
-            begin, prev = _begin(day_of(first)) if first is not None else now, sha256(GENESIS)
-        while begin + DAY + SETTLE <= now:
-            day = day_of(begin)
-            rows, digest = _day(connection, day)
-            head = _seal(prev, day, rows, digest)
-            connection.execute(sa.insert(t.day_heads).values(day=day, rows=rows, digest=digest, prev=prev, hash=head))
-            made.append((day, head))
-            prev, begin = head, begin + DAY
-    return made
-
-
-def shred(database: Database, now: int) -> int:
-    """Take away the payloads and texts whose retention is over; digests and hashes stay. Return how many."""
-    with database.write() as connection:
-        gone = 0
-        for table, column in ((t.events, t.events.c.payload), (t.journal, t.journal.c.body)):
-            update = sa.update(table).where(table.c.keep_until <= now, column.isnot(None)).values({column.name: None})
-            gone += connection.execute(update).rowcount
-    return gone
+def _holds(written: Any, compute: Callable[..., str], *values: Any) -> bool:
+    """Tell whether a hash is the one that was written; values of a kind that is never written have none."""
+    try:
+        return bool(compute(*values) == written)
+    except (TypeError, ValueError, AttributeError):
+        return False

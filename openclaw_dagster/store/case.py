@@ -7,12 +7,21 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 State = Literal[
-    "open", "running", "waiting_retry", "awaiting_human", "completed", "handed_off", "dead_lettered", "cancelled"
+    "open",
+    "running",
+    "waiting_retry",
+    "awaiting_human",
+    "completed",
+    "handed_off",
+    "dead_lettered",
+    "cancelled",
 ]
 #: States in which nothing more happens by itself.
 ENDED: frozenset[str] = frozenset({"completed", "handed_off", "dead_lettered", "cancelled"})
 
-StepState = Literal["begun", "completed", "skipped", "waiting", "unknown", "failed", "undoing", "undone", "stuck"]
+StepState = Literal[
+    "begun", "completed", "skipped", "waiting", "unknown", "failed", "undoing", "undone", "stuck"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,12 +46,28 @@ class Database:
         self.dialect = self.url.get_backend_name()
         self.engine = _sqlite(self.url) if self.dialect == "sqlite" else _postgres(self.url)
         self._writing = self.engine.execution_options(claw_writes=True)
+        self._reading = self.engine
+        if self.dialect == "postgresql":
+            self._reading = self.engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """Give a connection that sees one state of the ledger; DatabaseAway when it cannot be had."""
-        with _away(), self.engine.connect() as connection, connection.begin():
-            yield connection
+    def read(self, *, damaged: bool = False) -> Iterator[sa.Connection]:
+        """Give a connection that sees one state of the ledger; DatabaseAway when it cannot be had.
+
+        With `damaged`, bytes that are no text are read as replacement characters, so that an audit can name their row.
+        """
+        with _away(), self._reading.connect() as connection, connection.begin():
+            file: Any = connection.connection.dbapi_connection
+            if not damaged or self.dialect != "sqlite":
+                yield connection
+                return
+            file.text_factory = _any_text
+            try:
+                yield connection
+            finally:
+                file.text_factory = str
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -63,7 +80,10 @@ class Database:
         if self.schema() == SCHEMA:
             return
         if self.dialect == "sqlite" and self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DatabaseAway(problem=str(error)) from error
         with self.write() as connection:
             if self.dialect == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -105,28 +125,42 @@ def _upgrade(connection: sa.Connection) -> None:
     command.upgrade(config, "head")
 
 
+def _any_text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
 @contextmanager
 def _away() -> Iterator[None]:
     """Turn what a driver says when the database is not there, or has no room, into one error."""
     try:
         yield
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()
-        raise DatabaseAway(problem=cause[0][:200] if cause else type(error).__name__) from error
+    except exc.TimeoutError as error:
+        raise DatabaseAway(problem="every connection is in use") from error
     except exc.DBAPIError as error:
-        if error.connection_invalidated:
-            raise DatabaseAway(problem="the connection broke") from error
-        raise
+        if not _is_away(error):
+            raise
+        cause = str(error.orig or error).strip().splitlines()
+        raise DatabaseAway(problem=cause[0][:200] if cause else type(error).__name__) from error
+
+
+def _is_away(error: exc.DBAPIError) -> bool:
+    if isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated:
+        return True
+    # a standby that has not been promoted yet refuses to write; a damaged file is no file
+    return getattr(error.orig, "pgcode", None) == "25006" or type(error.orig) is sqlite3.DatabaseError
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": 20, "check_same_thread": False}, pool_size=8, max_overflow=24)
+    engine = sa.create_engine(
+        url, connect_args={"timeout": 20, "check_same_thread": False}, pool_size=8, max_overflow=24
+    )
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # transactions are ours: the driver begins none by itself
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
+        _keep_a_log(connection)
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
@@ -137,6 +171,18 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     return engine
 
 
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    """Let readers and a writer work side by side; of processes that turn it on at the same time, one is refused at once."""
+    for patience in range(100):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if patience == 99 or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(0.05)
+
+
 def _postgres(url: sa.URL) -> sa.Engine:
     return sa.create_engine(
         url,
@@ -145,5 +191,14 @@ def _postgres(url: sa.URL) -> sa.Engine:
         pool_timeout=10,
         pool_pre_ping=True,
         executemany_mode="values_plus_batch",
-        connect_args={"connect_timeout": 5, "application_name": "openclaw"},
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "openclaw",
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+            # a process that freezes while it writes must not hold what it locked for ever
+            "options": "-c idle_in_transaction_session_timeout=60s -c lock_timeout=20s",
+        },
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, assert_never
 
+from openclaw_dagster.store.canonical import plain
 from openclaw_dagster.store.case import Case, DecisionFact, Facts, StepFact, StepState
 
 
@@ -52,7 +53,9 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case = replace(case, facts=replace(case.facts, deaths=0))
     match kind:
         case Kind.OPENED:
-            return replace(case, state="open", rank=body["rank"], due_at=at, created_at=at, facts=Facts((case.trigger,)))
+            return replace(
+                case, state="open", rank=body["rank"], due_at=at, created_at=at, facts=Facts((case.trigger,))
+            )
         case Kind.CLAIMED:
             died = case.state == "running" and case.run_id is not None
             facts = replace(case.facts, deaths=case.facts.deaths + died)
@@ -62,7 +65,11 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             )  # fmt: skip
         case Kind.STARTED:
             return replace(
-                case, fence=body["fence"], run_id=body["run"], due_at=body["until"], started_at=case.started_at or at
+                case,
+                fence=body["fence"],
+                run_id=body["run"],
+                due_at=body["until"],
+                started_at=case.started_at or at,
             )
         case Kind.ADOPTED:
             return replace(case, digest=body["digest"])
@@ -86,7 +93,13 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             return _with(case, body, replace(_step(case, body), state="skipped", error=body["why"]))
         case Kind.RETRY | Kind.UNKNOWN:
             state: StepState = "waiting" if kind is Kind.RETRY else "unknown"
-            said = replace(_step(case, body), state=state, attempt=body["attempt"], asked=body.get("asked", 0), error=body["error"])
+            said = replace(
+                _step(case, body),
+                state=state,
+                attempt=body["attempt"],
+                asked=body.get("asked", 0),
+                error=body["error"],
+            )
             after = _with(case, body, said)
             return _rest(after, "waiting_retry", body["due_at"], body["error"])
         case Kind.PARKED:
@@ -94,7 +107,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             return _rest(after, "awaiting_human", None, body["error"])
         case Kind.FAILED:
             facts = replace(case.facts, failing=body["stage"], why=body["error"], attempts=body["attempts"])
-            failed = replace(case, facts=facts, reason=body["error"])
+            failed = replace(case, facts=facts, reason=plain(body["error"]))
             if not body["step"]:
                 return failed
             return _with(failed, body, replace(_step(failed, body), state="failed", error=body["error"]))
@@ -133,15 +146,19 @@ def _with(case: Case, body: Mapping[str, Any], step: StepFact) -> Case:
 
 
 def _happened(facts: Facts, event: str | None) -> Facts:
-    return replace(facts, happened=(*facts.happened, event)) if event and event not in facts.happened else facts
+    return (
+        replace(facts, happened=(*facts.happened, event)) if event and event not in facts.happened else facts
+    )
 
 
 def _rest(case: Case, state: Any, due_at: int | None, reason: str) -> Case:
-    return replace(case, state=state, due_at=due_at, claim=None, reason=reason)
+    return replace(case, state=state, due_at=due_at, claim=None, reason=plain(reason))
 
 
 def _end(case: Case, state: Any, at: int, reason: str | None) -> Case:
-    return replace(case, state=state, due_at=None, claim=None, closed_at=at, reason=reason)
+    return replace(
+        case, state=state, due_at=None, claim=None, closed_at=at, reason=plain(reason) if reason else reason
+    )
 
 
 def _redriven(case: Case, body: Mapping[str, Any], at: int) -> Case:
@@ -158,7 +175,14 @@ def _redriven(case: Case, body: Mapping[str, Any], at: int) -> Case:
             steps[name] = step
     facts = replace(case.facts, steps=steps, failing="", why="", attempts=0, deaths=0)
     return replace(
-        case, state="open", due_at=at, closed_at=None, reason=None, facts=facts, digest=body["digest"], redrives=case.redrives + 1
+        case,
+        state="open",
+        due_at=at,
+        closed_at=None,
+        reason=None,
+        facts=facts,
+        digest=body["digest"],
+        redrives=case.redrives + 1,
     )
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import dumps, sha256
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.ids import new_id
+from openclaw_dagster.store.rows import upsert
+
+#: Keys asked for in one statement: SQLite takes a limited number of parameters.
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,39 +76,70 @@ class Event:
 
 def fingerprint(row: Mapping[str, Any]) -> str:
     """Return the hash over everything of an event row that never changes."""
-    names = ("id", "system", "name", "source", "key", "case_id", "digest", "received_at", "keep_until", "traceparent")
+    names = (
+        "seq",
+        "id",
+        "system",
+        "name",
+        "source",
+        "key",
+        "case_id",
+        "digest",
+        "received_at",
+        "keep_until",
+        "traceparent",
+    )
     return sha256(dumps([row[name] for name in names]))
 
 
 def append(
     connection: sa.Connection, arrivals: Sequence[Arrival], now: int
-) -> tuple[list[Receipt], list[tuple[Case, Entry, int]]]:
-    """Write the events that are new; return a receipt each, and the cases to open with their first entry."""
+) -> tuple[list[Receipt], list[tuple[Case, Entry, int]], list[str]]:
+    """Write the events that are new; return a receipt each, the cases to open with their first entry, and the hashes."""
+    ids = [new_id("evt", now) for _ in arrivals]
+    owners = _take_keys(connection, arrivals, ids, now)
+    news = [
+        i
+        for i, arrival in enumerate(arrivals)
+        if not arrival.openings or any(o.event_id == ids[i] for o in owners[i])
+    ]
+    numbers = dict(zip(news, _numbers(connection, len(news)), strict=True))
     rows: list[dict[str, Any]] = []
     receipts: list[Receipt] = []
     opened: list[tuple[Case, Entry, int]] = []
-    for arrival in arrivals:
-        row = _row(arrival, now)
-        won, known = _take_keys(connection, arrival, row["id"], now)
-        if arrival.openings and not won:
-            first = known[0]
-            receipts.append(Receipt(first.event_id, first.case_id, True))
+    for i, arrival in enumerate(arrivals):
+        event_id = ids[i] if i in numbers else owners[i][0].event_id
+        receipts.append(Receipt(event_id, owners[i][0].case_id if owners[i] else None, i not in numbers))
+        if i not in numbers:
             continue
+        row = _row(arrival, ids[i], numbers[i], now)
         rows.append(row)
-        for opening, case_id in won:
-            if case_id is not None:
-                opened.append((_case(opening, case_id, row), _opened(opening, row, arrival), row["keep_until"]))
-        first_case = next((case_id for _, case_id in won), None)
-        receipts.append(Receipt(row["id"], first_case, False))
+        for opening, owner in zip(arrival.openings, owners[i], strict=True):
+            if owner.event_id == ids[i] and owner.case_id is not None:
+                opened.append(
+                    (_case(opening, owner.case_id, row), _opened(opening, row, arrival), row["keep_until"])
+                )
     if rows:
         connection.execute(sa.insert(t.events), rows)
-    return receipts, opened
+    return receipts, opened, [row["hash"] for row in rows]
 
 
-def _row(arrival: Arrival, now: int) -> dict[str, Any]:
+def _numbers(connection: sa.Connection, count: int) -> list[int]:
+    """Return the next numbers in order of arrival: known before the row is written, for its hash covers them."""
+    if not count:
+        return []
+    if connection.dialect.name == "postgresql":
+        sequence = sa.func.pg_get_serial_sequence("claw_events", "seq")
+        query = sa.select(sa.func.nextval(sequence)).select_from(sa.func.generate_series(1, count))
+        return sorted(connection.execute(query).scalars())
+    last = connection.execute(sa.select(sa.func.max(t.events.c.seq))).scalar() or 0
+    return list(range(last + 1, last + 1 + count))
+
+
+def _row(arrival: Arrival, event_id: str, seq: int, now: int) -> dict[str, Any]:
     payload = dumps(arrival.payload)
     row: dict[str, Any] = {
-        "id": new_id("evt", now), "system": arrival.system, "name": arrival.name, "source": arrival.source,
+        "seq": seq, "id": event_id, "system": arrival.system, "name": arrival.name, "source": arrival.source,
         "key": arrival.key, "case_id": arrival.case_id, "payload": payload, "digest": sha256(payload),
         "received_at": now, "keep_until": now + arrival.retention, "traceparent": arrival.traceparent,
     }  # fmt: skip
@@ -112,34 +147,64 @@ def _row(arrival: Arrival, now: int) -> dict[str, Any]:
     return row
 
 
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Who holds a key: an event, and the case it opened."""
+
+    event_id: str
+    case_id: str | None
+
+
+_Key = tuple[str, str, str]
+
+
 def _take_keys(
-    connection: sa.Connection, arrival: Arrival, event_id: str, now: int
-) -> tuple[list[tuple[Opening, str | None]], list[Any]]:
-    """Take the key of each opening; return those that were free with their case's id, and the others' owners."""
-    won: list[tuple[Opening, str | None]] = []
-    known: list[Any] = []
+    connection: sa.Connection, arrivals: Sequence[Arrival], ids: Sequence[str], now: int
+) -> list[list[_Owner]]:
+    """Take the keys that are free; return for each arrival who holds the key of each of its openings."""
+    wanted: dict[_Key, dict[str, Any]] = {}
+    for event_id, arrival in zip(ids, arrivals, strict=True):
+        for opening in arrival.openings:  # of equal keys in one batch the first is asked for
+            wanted.setdefault(_key(opening), {
+                "system": opening.system, "trigger": opening.trigger, "key": opening.key, "event_id": event_id,
+                "case_id": new_id("case", now) if opening.opens else None,
+                "until": now + opening.window if opening.window is not None else None,
+            })  # fmt: skip
+    holders = _insert_keys(connection, wanted, now)
+    holders |= _read_keys(connection, [key for key in wanted if key not in holders])
+    return [[holders[_key(opening)] for opening in arrival.openings] for arrival in arrivals]
+
+
+def _key(opening: Opening) -> _Key:
+    return opening.system, opening.trigger, opening.key
+
+
+def _insert_keys(
+    connection: sa.Connection, wanted: Mapping[_Key, Mapping[str, Any]], now: int
+) -> dict[_Key, _Owner]:
+    if not wanted:
+        return {}
     keys = t.event_keys
-    insert = postgresql.insert(keys) if connection.dialect.name == "postgresql" else sqlite.insert(keys)
-    for opening in arrival.openings:
-        case_id = new_id("case", now) if opening.opens else None
-        until = now + opening.window if opening.window else None
-        values = {"system": opening.system, "trigger": opening.trigger, "key": opening.key,
-                  "event_id": event_id, "case_id": case_id, "until": until}  # fmt: skip
-        taken = connection.execute(
-            insert.values(**values)
-            .on_conflict_do_update(
-                index_elements=["system", "trigger", "key"],
-                set_={"event_id": event_id, "case_id": case_id, "until": until},
-                where=keys.c.until <= now,
-            )
-            .returning(keys.c.event_id)
-        ).scalar()
-        if taken == event_id:
-            won.append((opening, case_id))
-        else:
-            place = (keys.c.system == opening.system, keys.c.trigger == opening.trigger, keys.c.key == opening.key)
-            known.append(connection.execute(sa.select(keys).where(*place)).one())
-    return won, known
+    insert = upsert(connection, keys)
+    changed = {name: insert.excluded[name] for name in ("event_id", "case_id", "until")}
+    statement = insert.on_conflict_do_update(
+        index_elements=["system", "trigger", "key"], set_=changed, where=keys.c.until <= now
+    ).returning(keys)
+    # in one order for all writers, so that none of them blocks another
+    found = connection.execute(statement, [wanted[key] for key in sorted(wanted)])
+    return {(row.system, row.trigger, row.key): _Owner(row.event_id, row.case_id) for row in found}
+
+
+def _read_keys(connection: sa.Connection, taken: Sequence[_Key]) -> dict[_Key, _Owner]:
+    keys = t.event_keys
+    found: dict[_Key, _Owner] = {}
+    for (system, trigger), group in groupby(sorted(taken), key=lambda key: key[:2]):
+        names = [key for _, _, key in group]
+        for i in range(0, len(names), _PAGE):
+            place = (keys.c.system == system, keys.c.trigger == trigger, keys.c.key.in_(names[i : i + _PAGE]))
+            for row in connection.execute(sa.select(keys).where(*place)):
+                found[(row.system, row.trigger, row.key)] = _Owner(row.event_id, row.case_id)
+    return found
 
 
 def _case(opening: Opening, case_id: str, row: Mapping[str, Any]) -> Case:
@@ -161,5 +226,14 @@ def read(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Event]:
 def _event(row: Any) -> Event:
     payload = json.loads(row.payload) if row.payload is not None else None
     return Event(
-        row.id, row.system, row.name, row.source, row.key, payload, row.digest, row.received_at, row.traceparent, row.case_id
+        row.id,
+        row.system,
+        row.name,
+        row.source,
+        row.key,
+        payload,
+        row.digest,
+        row.received_at,
+        row.traceparent,
+        row.case_id,
     )

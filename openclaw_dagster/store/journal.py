@@ -29,9 +29,9 @@ class Record:
     body: Mapping[str, Any] | None
 
 
-def link(prev: str, case_id: str, seq: int, at: int, kind: str, digest: str) -> str:
+def link(prev: str, case_id: str, seq: int, at: int, kind: str, digest: str, keep_until: int) -> str:
     """Return the hash of a row: over everything in it, and over all rows before it."""
-    return sha256("\n".join((prev, case_id, str(seq), str(at), kind, digest)))
+    return sha256(dumps([prev, case_id, seq, at, kind, digest, keep_until]))
 
 
 def start(case_id: str) -> str:
@@ -39,7 +39,9 @@ def start(case_id: str) -> str:
     return sha256(f"{GENESIS}\n{case_id}")
 
 
-def extend(case: Case, entries: Sequence[Entry], at: int, keep_until: int) -> tuple[Case, list[dict[str, Any]]]:
+def extend(
+    case: Case, entries: Sequence[Entry], at: int, keep_until: int
+) -> tuple[Case, list[dict[str, Any]]]:
     """Return the case after `entries`, and the rows that say so."""
     rows = []
     for entry in entries:
@@ -47,7 +49,7 @@ def extend(case: Case, entries: Sequence[Entry], at: int, keep_until: int) -> tu
         digest = sha256(body)
         prev = case.head or start(case.id)
         seq = case.seq + 1
-        made = link(prev, case.id, seq, at, entry.kind, digest)
+        made = link(prev, case.id, seq, at, entry.kind, digest, keep_until)
         rows.append(
             {"case_id": case.id, "seq": seq, "at": at, "kind": str(entry.kind), "body": body, "digest": digest,
              "prev": prev, "hash": made, "keep_until": keep_until}
@@ -58,7 +60,9 @@ def extend(case: Case, entries: Sequence[Entry], at: int, keep_until: int) -> tu
 
 def read(connection: sa.Connection, case_id: str) -> list[Record]:
     """Return the journal of one case in order."""
-    rows = connection.execute(sa.select(t.journal).where(t.journal.c.case_id == case_id).order_by(t.journal.c.seq))
+    rows = connection.execute(
+        sa.select(t.journal).where(t.journal.c.case_id == case_id).order_by(t.journal.c.seq)
+    )
     return [_record(row) for row in rows]
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from openclaw_dagster.clock import DAY, Clock, SystemClock
-from openclaw_dagster.store import events, journal, rows
+from openclaw_dagster.store import events, journal, rows, tally
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import dumps
 from openclaw_dagster.store.case import Case
@@ -54,6 +54,21 @@ class Written:
     lost: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Pen:
+    """A transaction that writes history: its connection, its one moment, and the count it keeps."""
+
+    connection: sa.Connection
+    now: int
+    tally: tally.Tally
+
+    def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Append journal rows."""
+        if lines:
+            self.connection.execute(sa.insert(t.journal), lines)
+            self.tally.add(line["hash"] for line in lines)
+
+
 class Ledger:
     """Events, cases and journal in one database."""
 
@@ -61,34 +76,48 @@ class Ledger:
         self.database = database
         self.clock = clock or SystemClock()
 
+    @contextmanager
+    def _writing(self) -> Iterator[_Pen]:
+        """Give a transaction for history; it is dated after every sealed day, however late this machine's clock is."""
+        with self.database.write() as connection:
+            held = tally.take(connection)
+            before = held.rows
+            yield _Pen(connection, max(self.clock.now(), held.floor), held)
+            if held.rows != before:
+                tally.keep(connection, held)
+
     # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receive(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """Append events that are new and open their cases, all in one commit; a receipt each, in order."""
-        order = sorted(range(len(arrivals)), key=lambda i: (arrivals[i].system, arrivals[i].name, arrivals[i].key))
-        with self.database.write() as connection:
-            now = self.clock.now()
-            found, opened = events.append(connection, [arrivals[i] for i in order], now)
-            self._open(connection, opened, now)
-        receipts = dict(zip(order, found, strict=True))
-        return [receipts[i] for i in range(len(arrivals))]
+        with self._writing() as pen:
+            return self._append(pen, arrivals)
 
-    def _open(self, connection: sa.Connection, opened: Sequence[tuple[Case, Entry, int]], now: int) -> None:
-        made = [journal.extend(case, (entry,), now, keep) for case, entry, keep in opened]
-        rows.save(connection, [case for case, _ in made], new=True)
-        lines = [line for _, case_lines in made for line in case_lines]
-        if lines:
-            connection.execute(sa.insert(t.journal), lines)
+    def _append(self, pen: _Pen, arrivals: Sequence[Arrival]) -> list[Receipt]:
+        receipts, opened, hashes = events.append(pen.connection, arrivals, pen.now)
+        pen.tally.add(hashes)
+        made = [journal.extend(case, (entry,), pen.now, keep) for case, entry, keep in opened]
+        rows.save(pen.connection, [case for case, _ in made], new=True)
+        pen.add([line for _, case_lines in made for line in case_lines])
+        return receipts
 
     def remember_spec(self, digest: str, system: str, version: str, bundle: Mapping[str, Any]) -> None:
         """Keep a version of a system, so that its cases can go on under it whatever the files say by then."""
-        with self.database.read() as connection:
-            if connection.execute(sa.select(t.specs.c.digest).where(t.specs.c.digest == digest)).first():
-                return
-        with self.database.write() as connection:
-            insert = postgresql.insert(t.specs) if self.database.dialect == "postgresql" else sqlite.insert(t.specs)
-            values = {"digest": digest, "system": system, "version": version, "bundle": dumps(bundle), "first_seen": self.clock.now()}
-            connection.execute(insert.values(**values).on_conflict_do_nothing())
+        if self.spec(digest) is not None:
+            return
+        with self._writing() as pen:
+            row: dict[str, Any] = {
+                "digest": digest,
+                "system": system,
+                "version": version,
+                "bundle": dumps(bundle),
+                "first_seen": pen.now,
+            }
+            row["hash"] = rows.spec_hash(row)
+            insert = rows.upsert(pen.connection, t.specs).values(**row).on_conflict_do_nothing()
+            known = sa.select(t.specs.c.digest).where(t.specs.c.digest == digest)
+            if not pen.connection.execute(known).first() and pen.connection.execute(insert).rowcount:
+                pen.tally.add([row["hash"]])
 
     def spec(self, digest: str) -> dict[str, Any] | None:
         """Return the kept version of a system."""
@@ -98,15 +127,21 @@ class Ledger:
 
     # ── claimed ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def claim(self, system: str, *, limit: int, lease: int, by: str, only: Sequence[str] | None = None) -> Claim | None:
+    def claim(
+        self, system: str, *, limit: int, lease: int, by: str, only: Sequence[str] | None = None
+    ) -> Claim | None:
         """Take up to `limit` due cases for one run, critical ones first; None when nothing is due. Lease in ms."""
-        with self.database.write() as connection:
-            now = self.clock.now()
+        with self._writing() as pen:
+            connection, now = pen.connection, pen.now
             cases = t.cases
             due = sa.select(cases).where(cases.c.system == system, cases.c.due_at <= now)
             if only is not None:
                 due = due.where(cases.c.id.in_(only))
-            due = due.order_by(cases.c.rank, cases.c.due_at, cases.c.id).limit(limit).with_for_update(skip_locked=True)
+            due = (
+                due.order_by(cases.c.rank, cases.c.due_at, cases.c.id)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
             found = [rows.to_case(row) for row in connection.execute(due)]
             if not found:
                 return None
@@ -117,13 +152,13 @@ class Ledger:
                 }),)))
                 for case in found
             ]  # fmt: skip
-            written = self._write(connection, changes, now)
+            written = self._write(pen, changes)
         return Claim(claim, system, tuple(written[case.id] for case in found))
 
     def start(self, claim: str, *, run_id: str, lease: int, host: str) -> list[Case]:
         """Hold the cases of a claim that nobody holds yet; the fence grows, so that a second start finds none."""
-        with self.database.write() as connection:
-            now = self.clock.now()
+        with self._writing() as pen:
+            connection, now = pen.connection, pen.now
             query = sa.select(t.cases.c.id).where(t.cases.c.claim == claim, t.cases.c.run_id.is_(None))
             locked = rows.lock(connection, connection.execute(query).scalars())
             held = [case for case in locked.values() if case.claim == claim and case.run_id is None]
@@ -133,13 +168,13 @@ class Ledger:
                 }),)))
                 for case in sorted(held, key=lambda case: (case.rank, case.id))
             ]  # fmt: skip
-            written = self._write(connection, changes, now)
+            written = self._write(pen, changes)
         return list(written.values())
 
     def release(self, claim: str, by: str) -> int:
         """Give back the cases of a claim whose run could not be launched; return how many."""
-        with self.database.write() as connection:
-            now = self.clock.now()
+        with self._writing() as pen:
+            connection, now = pen.connection, pen.now
             query = sa.select(t.cases.c.id).where(t.cases.c.claim == claim, t.cases.c.run_id.is_(None))
             locked = rows.lock(connection, connection.execute(query).scalars())
             changes = [
@@ -147,36 +182,40 @@ class Ledger:
                 for case in locked.values()
                 if case.claim == claim and case.run_id is None
             ]
-            return len(self._write(connection, changes, now))
+            return len(self._write(pen, changes))
 
     # ── changed ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def write(self, changes: Sequence[Change]) -> Written:
         """Write changes of several cases as one; a change whose fence is old, or whose case moved on, is left out."""
-        with self.database.write() as connection:
-            now = self.clock.now()
-            locked = rows.lock(connection, [change.case_id for change in changes])
-            good = [(locked[c.case_id], c) for c in changes if c.case_id in locked and _may(locked[c.case_id], c)]
-            written = self._write(connection, good, now)
+        with self._writing() as pen:
+            locked = rows.lock(pen.connection, [change.case_id for change in changes])
+            good = [
+                (locked[c.case_id], c) for c in changes if c.case_id in locked and _may(locked[c.case_id], c)
+            ]
+            written = self._write(pen, good)
         return Written(written, frozenset(change.case_id for change in changes) - written.keys())
 
-    def _write(self, connection: sa.Connection, changes: Sequence[tuple[Case, Change]], now: int) -> dict[str, Case]:
+    def _write(self, pen: _Pen, changes: Sequence[tuple[Case, Change]]) -> dict[str, Case]:
         after: dict[str, Case] = {}
         lines: list[dict[str, Any]] = []
         told: list[tuple[Case, Entry, int, int]] = []
         for case, change in changes:
-            made, new_lines = journal.extend(after.get(case.id, case), change.entries, now, now + KEEP)
+            made, new_lines = journal.extend(
+                after.get(case.id, case), change.entries, pen.now, pen.now + KEEP
+            )
             lines += new_lines
-            told += [(made, entry, line["seq"], now) for entry, line in zip(change.entries, new_lines, strict=True)]
+            told += [
+                (made, entry, line["seq"], pen.now)
+                for entry, line in zip(change.entries, new_lines, strict=True)
+            ]
             after[case.id] = made
-        if lines:
-            connection.execute(sa.insert(t.journal), lines)
-        rows.save(connection, list(after.values()), new=False)
-        rows.project(connection, told)
+        pen.add(lines)
+        rows.save(pen.connection, list(after.values()), new=False)
+        rows.project(pen.connection, told)
         emitted = [arrival for _, change in changes for arrival in change.emitted]
         if emitted:
-            _, opened = events.append(connection, emitted, now)
-            self._open(connection, opened, now)
+            self._append(pen, emitted)
         return after
 
     # ── read ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -196,10 +235,16 @@ class Ledger:
         return [case for case in found if case.fence == fences[case.id]]
 
     def find(
-        self, *, system: str | None = None, state: str | None = None, key: str | None = None, limit: int = 50, before: str | None = None
+        self,
+        *,
+        system: str | None = None,
+        state: str | None = None,
+        key: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
     ) -> list[Case]:
-        """Return the newest cases that match, at most `limit`."""
-        query = sa.select(t.cases).order_by(t.cases.c.created_at.desc(), t.cases.c.id.desc()).limit(limit)
+        """Return the newest cases that match, at most `limit`; ids begin with the time, so they sort by it."""
+        query = sa.select(t.cases).order_by(t.cases.c.id.desc()).limit(limit)
         for column, value in ((t.cases.c.system, system), (t.cases.c.state, state), (t.cases.c.key, key)):
             if value is not None:
                 query = query.where(column == value)
@@ -210,7 +255,9 @@ class Ledger:
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Return how many cases each system has in each state."""
-        query = sa.select(t.cases.c.system, t.cases.c.state, sa.func.count()).group_by(t.cases.c.system, t.cases.c.state)
+        query = sa.select(t.cases.c.system, t.cases.c.state, sa.func.count()).group_by(
+            t.cases.c.system, t.cases.c.state
+        )
         with self.database.read() as connection:
             return {(system, state): count for system, state, count in connection.execute(query)}
 
@@ -226,15 +273,23 @@ class Ledger:
 
     def effects(self, case_id: str) -> list[dict[str, Any]]:
         """Return the effects of one case in the order they were claimed."""
-        query = sa.select(t.effects).where(t.effects.c.case_id == case_id).order_by(t.effects.c.claimed_at, t.effects.c.key)
+        query = (
+            sa.select(t.effects)
+            .where(t.effects.c.case_id == case_id)
+            .order_by(t.effects.c.claimed_at, t.effects.c.key)
+        )
         with self.database.read() as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
 
-    def dead_letters(self, *, system: str | None = None, redriven: bool = False, limit: int = 100) -> list[dict[str, Any]]:
+    def dead_letters(
+        self, *, system: str | None = None, redriven: bool = False, limit: int = 100
+    ) -> list[dict[str, Any]]:
         """Return dead letters that wait for somebody, oldest first; with `redriven`, those that did."""
         letters = t.dead_letters
         query = sa.select(letters).order_by(letters.c.at, letters.c.case_id).limit(limit)
-        query = query.where(letters.c.redriven_at.isnot(None) if redriven else letters.c.redriven_at.is_(None))
+        query = query.where(
+            letters.c.redriven_at.isnot(None) if redriven else letters.c.redriven_at.is_(None)
+        )
         if system is not None:
             query = query.where(letters.c.system == system)
         with self.database.read() as connection:
@@ -253,8 +308,3 @@ def _may(case: Case, change: Change) -> bool:
 def with_fence(case: Case, *entries: Entry, emitted: tuple[Arrival, ...] = ()) -> Change:
     """Return a change that only the holder of `case` may write."""
     return Change(case.id, entries, fence=case.fence, emitted=emitted)
-
-
-def same_case(case: Case, **changes: Any) -> Case:
-    """Return `case` with some columns changed, for tests and previews."""
-    return replace(case, **changes)

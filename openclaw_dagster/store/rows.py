@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from openclaw_dagster.store import tables as t
-from openclaw_dagster.store.canonical import dumps
+from openclaw_dagster.store.canonical import dumps, plain, sha256
 from openclaw_dagster.store.case import Case, Facts
 from openclaw_dagster.store.entries import Entry, Kind
 
@@ -25,12 +25,25 @@ EFFECT_STATES: dict[Kind, str] = {
     Kind.UNKNOWN: "unknown",
     Kind.PARKED: "unknown",
     Kind.UNDONE: "undone",
+    Kind.ANSWERED: "done",
 }
+
+
+def upsert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an insert that can say what happens on a conflict, which each database has its own of."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def spec_hash(row: Mapping[str, Any]) -> str:
+    """Return the hash over everything of a kept version of a system."""
+    return sha256(dumps(dict(row)))
 
 
 def to_row(case: Case) -> dict[str, Any]:
     """Return the columns of a case."""
-    return {name: getattr(case, name) for name in _COLUMNS if name != "facts"} | {"facts": dumps(case.facts.as_json())}
+    return {name: getattr(case, name) for name in _COLUMNS if name != "facts"} | {
+        "facts": dumps(case.facts.as_json())
+    }
 
 
 def to_case(row: Any) -> Case:
@@ -42,7 +55,9 @@ def to_case(row: Any) -> Case:
 
 def lock(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Case]:
     """Return cases by id, held against other writers until the transaction ends; in one order, so that none block."""
-    query = sa.select(t.cases).where(t.cases.c.id.in_(sorted(set(ids)))).order_by(t.cases.c.id).with_for_update()
+    query = (
+        sa.select(t.cases).where(t.cases.c.id.in_(sorted(set(ids)))).order_by(t.cases.c.id).with_for_update()
+    )
     return {row.id: to_case(row) for row in connection.execute(query)}
 
 
@@ -72,22 +87,33 @@ def _project_effects(connection: sa.Connection, written: Sequence[tuple[Case, En
     finished: dict[str, dict[str, Any]] = {}
     for case, entry, _seq, at in written:
         state = EFFECT_STATES.get(entry.kind)
-        step = entry.body.get("step") if state else None
-        key = case.facts.steps[step].key if step and step in case.facts.steps else ""
-        if not state or not key:
+        step = case.facts.steps.get(entry.body["step"]) if state else None
+        if state is None or step is None or not step.key:
             continue
         if entry.kind is Kind.BEGUN:
-            begun[key] = {"key": key, "case_id": case.id, "step": step, "action": entry.body["action"], "state": state,
-                          "attempt": entry.body["attempt"], "fence": case.fence, "claimed_at": at, "finished_at": None}  # fmt: skip
-        elif entry.kind is not Kind.FAILED or entry.body["step"]:
-            finished[key] = {"b_key": key, "b_state": state, "b_at": at}
+            finished.pop(step.key, None)  # what it came to before is over
+            begun[step.key] = {
+                "key": step.key, "case_id": case.id, "step": entry.body["step"], "action": entry.body["action"], "state": state,
+                "attempt": entry.body["attempt"], "fence": case.fence, "claimed_at": at, "finished_at": None,
+            }  # fmt: skip
+        else:
+            if entry.kind is Kind.ANSWERED and not entry.body["took_place"]:
+                state = "failed"
+            finished[step.key] = {"b_key": step.key, "b_state": state, "b_at": at}
     if begun:
-        insert = postgresql.insert(t.effects) if connection.dialect.name == "postgresql" else sqlite.insert(t.effects)
-        changed = {name: insert.excluded[name] for name in ("state", "attempt", "fence", "claimed_at", "finished_at")}
-        connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_=changed), list(begun.values()))
+        insert = upsert(connection, t.effects)
+        changed = {
+            name: insert.excluded[name] for name in ("state", "attempt", "fence", "claimed_at", "finished_at")
+        }
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=["key"], set_=changed), list(begun.values())
+        )
     if finished:
         update = sa.update(t.effects).where(t.effects.c.key == sa.bindparam("b_key"))
-        connection.execute(update.values(state=sa.bindparam("b_state"), finished_at=sa.bindparam("b_at")), list(finished.values()))
+        connection.execute(
+            update.values(state=sa.bindparam("b_state"), finished_at=sa.bindparam("b_at")),
+            list(finished.values()),
+        )
 
 
 def _project_dead_letters(connection: sa.Connection, written: Sequence[tuple[Case, Entry, int, int]]) -> None:
@@ -95,7 +121,7 @@ def _project_dead_letters(connection: sa.Connection, written: Sequence[tuple[Cas
         if entry.kind is Kind.DEAD_LETTERED:
             values: Mapping[str, Any] = {
                 "case_id": case.id, "seq": seq, "system": case.system, "queue": entry.body["queue"],
-                "stage": entry.body["stage"], "reason": entry.body["reason"], "attempts": entry.body["attempts"],
+                "stage": entry.body["stage"], "reason": plain(entry.body["reason"]), "attempts": entry.body["attempts"],
                 "digest": case.digest, "at": at,
             }  # fmt: skip
             connection.execute(sa.insert(t.dead_letters).values(**values))
@@ -103,5 +129,5 @@ def _project_dead_letters(connection: sa.Connection, written: Sequence[tuple[Cas
             connection.execute(
                 sa.update(t.dead_letters)
                 .where(t.dead_letters.c.case_id == case.id, t.dead_letters.c.redriven_at.is_(None))
-                .values(redriven_at=at, redriven_by=entry.body["by"])
+                .values(redriven_at=at, redriven_by=plain(entry.body["by"]))
             )

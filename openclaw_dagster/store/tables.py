@@ -26,7 +26,9 @@ events = sa.Table(
     sa.Column("traceparent", sa.Text),
     sa.Column("hash", sa.Text, nullable=False, comment="sha256 over all of the above that never changes."),
     sa.Index("claw_events_received", "received_at"),
-)
+    sa.Index("claw_events_kept", "keep_until", postgresql_where=sa.text("payload IS NOT NULL"),
+             sqlite_where=sa.text("payload IS NOT NULL")),
+)  # fmt: skip
 
 event_keys = sa.Table(
     "claw_event_keys",
@@ -35,7 +37,9 @@ event_keys = sa.Table(
     sa.Column("trigger", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("event_id", sa.Text, nullable=False),
-    sa.Column("case_id", sa.Text, comment="The case that handles it; NULL when the trigger's condition was false."),
+    sa.Column(
+        "case_id", sa.Text, comment="The case that handles it; NULL when the trigger's condition was false."
+    ),
     sa.Column("until", Millis, comment="When the key may start a new case; NULL never."),
 )
 
@@ -63,12 +67,14 @@ cases = sa.Table(
     sa.Column("facts", sa.Text, nullable=False, comment="JSON: what happened, what was decided, how each step stands."),
     sa.Column("seq", sa.Integer, nullable=False, comment="Length of its journal."),
     sa.Column("head", sa.Text, nullable=False, comment="Hash of its last journal row."),
-    sa.Index("claw_cases_due", "system", "rank", "due_at", postgresql_where=sa.text("due_at IS NOT NULL"),
+    sa.Index("claw_cases_due", "system", "rank", "due_at", "id", postgresql_where=sa.text("due_at IS NOT NULL"),
              sqlite_where=sa.text("due_at IS NOT NULL")),
-    sa.Index("claw_cases_state", "system", "state", "created_at"),
+    sa.Index("claw_cases_system", "system", "id"),
+    sa.Index("claw_cases_system_state", "system", "state", "id"),
+    sa.Index("claw_cases_state", "state", "id"),
     sa.Index("claw_cases_claim", "claim", postgresql_where=sa.text("claim IS NOT NULL"),
              sqlite_where=sa.text("claim IS NOT NULL")),
-    sa.Index("claw_cases_key", "system", "key"),
+    sa.Index("claw_cases_key", "key"),
     sa.Index("claw_cases_created", "created_at"),
 )  # fmt: skip
 
@@ -85,7 +91,9 @@ journal = sa.Table(
     sa.Column("hash", sa.Text, nullable=False),
     sa.Column("keep_until", Millis, nullable=False, comment="The database refuses to shred the body earlier."),
     sa.Index("claw_journal_at", "at"),
-)
+    sa.Index("claw_journal_kept", "keep_until", postgresql_where=sa.text("body IS NOT NULL"),
+             sqlite_where=sa.text("body IS NOT NULL")),
+)  # fmt: skip
 
 effects = sa.Table(
     "claw_effects",
@@ -116,8 +124,11 @@ dead_letters = sa.Table(
     sa.Column("at", Millis, nullable=False),
     sa.Column("redriven_at", Millis),
     sa.Column("redriven_by", sa.Text),
-    sa.Index("claw_dead_letters_open", "system", "at", postgresql_where=sa.text("redriven_at IS NULL"),
+    sa.Index("claw_dead_letters_system", "system", "at", "case_id"),
+    sa.Index("claw_dead_letters_open", "at", "case_id", postgresql_where=sa.text("redriven_at IS NULL"),
              sqlite_where=sa.text("redriven_at IS NULL")),
+    sa.Index("claw_dead_letters_redriven", "at", "case_id", postgresql_where=sa.text("redriven_at IS NOT NULL"),
+             sqlite_where=sa.text("redriven_at IS NOT NULL")),
 )  # fmt: skip
 
 specs = sa.Table(
@@ -126,8 +137,11 @@ specs = sa.Table(
     sa.Column("digest", sa.Text, primary_key=True),
     sa.Column("system", sa.Text, nullable=False),
     sa.Column("version", sa.Text, nullable=False),
-    sa.Column("bundle", sa.Text, nullable=False, comment="JSON: all that is needed to load this version again."),
+    sa.Column(
+        "bundle", sa.Text, nullable=False, comment="JSON: all that is needed to load this version again."
+    ),
     sa.Column("first_seen", Millis, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False, comment="sha256 over all of the above."),
 )
 
 day_heads = sa.Table(
@@ -135,10 +149,30 @@ day_heads = sa.Table(
     metadata,
     sa.Column("day", sa.Text, primary_key=True, comment="UTC day, such as 2026-01-31."),
     sa.Column("rows", sa.Integer, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False, comment="sha256 over the hashes of the day's events and journal rows."),
+    sa.Column(
+        "digest",
+        sa.Text,
+        nullable=False,
+        comment="sha256 over the hashes of the day's events and journal rows.",
+    ),
     sa.Column("prev", sa.Text, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
 )
 
-#: Columns of the append-only tables that the database never lets change, and the one it lets be shredded.
-APPEND_ONLY: dict[str, str] = {"claw_events": "payload", "claw_journal": "body"}
+tallies = sa.Table(
+    "claw_tallies",
+    metadata,
+    sa.Column(
+        "shard", sa.Integer, primary_key=True, autoincrement=False, comment="A writer holds one of the rows."
+    ),
+    sa.Column("rows", sa.BigInteger, nullable=False, comment="Rows of history counted here."),
+    sa.Column("total", sa.Text, nullable=False, comment="Sum of their hashes, modulo 2^256, in hex."),
+    sa.Column(
+        "floor", Millis, nullable=False, comment="Days before it are sealed: nothing is dated earlier."
+    ),
+)
+
+#: The tables that the database itself keeps append-only, each with the one column that may be shredded in time.
+APPEND_ONLY: dict[str, str | None] = {
+    "claw_events": "payload", "claw_journal": "body", "claw_specs": None, "claw_day_heads": None,
+}  # fmt: skip

@@ -1,8 +1,8 @@
-"""The first ledger: events, cases, journal, effects, dead letters, versions of systems, day heads."""
+"""The first ledger: events, cases, journal, effects, dead letters, versions of systems, day heads, tallies."""
 
 from alembic import op
 
-from openclaw_dagster.store import guards
+from openclaw_dagster.store import guards, tally
 from openclaw_dagster.store.tables import metadata
 
 revision = "0001"
@@ -13,6 +13,7 @@ def upgrade() -> None:
     connection = op.get_bind()
     metadata.create_all(connection)
     guards.install(connection)
+    tally.begin(connection)
 
 
 def downgrade() -> None:
