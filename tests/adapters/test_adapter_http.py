@@ -138,15 +138,15 @@ def _deaf(side: FarSide, connection: socket.socket) -> None:
 
 
 def _sipping(side: FarSide, connection: socket.socket) -> None:
-    while not side.closing.wait(0.05):
-        connection.recv(100_000)
+    while not side.closing.wait(0.02):
+        connection.recv(200_000)
 
 
 @pytest.mark.parametrize("behave", [_deaf, _sipping])
 def test_a_request_nobody_reads_ends_at_its_timeout(shop, send, behave) -> None:
     with far_side(behave) as side:
         began = time.monotonic()
-        outcome = send(shop(side), "shop.book", timeout=400, blob="x" * 20_000_000)
+        outcome = send(shop(side), "shop.book", timeout=400, blob="x" * 50_000_000)
         assert isinstance(outcome, Unknown)
         assert time.monotonic() - began < 2
 

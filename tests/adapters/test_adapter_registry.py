@@ -11,6 +11,8 @@ from openclaw_dagster.adapters.outcome import Answered, Failed, Refused, Unknown
 from openclaw_dagster.adapters.registry import NoSuchAction, NotBound
 from openclaw_dagster.adapters.shipped import shipped_contracts
 
+from .far_side import answering, far_side, response
+
 
 def test_an_adapter_that_is_not_bound_says_the_line_to_add(world, send) -> None:
     adapters = world.open(shipped_contracts(), {})
@@ -40,7 +42,6 @@ def test_an_action_that_does_not_exist(world) -> None:
         ),
         ({"properties": {"a": {"enum": ["x"]}}}, {"a": "77777"}, "a must be one of"),
         ({"properties": {"a": {"maxItems": 1}}}, {"a": [77777, 2]}, "a breaks the rule maxItems"),
-        ({"$ref": "http://127.0.0.1:1/x.json"}, {}, "none is ever fetched"),
         ({"properties": {"a": {"pattern": "("}}}, {"a": "x"}, "cannot be used"),
     ],
 )
@@ -52,6 +53,16 @@ def test_arguments_that_do_not_fit_are_refused_unsent(world, send, schema, args,
     assert said in outcome.reason
     assert "77777" not in outcome.reason
     assert adapters.records("x") == []
+
+
+def test_a_schema_fetches_nothing(world, send) -> None:
+    with far_side(answering(response(200, b"{}"))) as side:
+        contract = {"operations": {"go": {"effect": "write", "input": {"$ref": f"{side.url}/x.json"}}}}
+        adapters = world.open({"x": contract}, {"x": {"use": "simulator"}})
+        outcome = send(adapters, "x.go")
+        assert isinstance(outcome, Refused)
+        assert "none is ever fetched" in outcome.reason
+    assert side.connections == 0
 
 
 def test_a_result_that_does_not_fit_only_warns(world, send, caplog) -> None:
