@@ -130,7 +130,8 @@ class _Report:
                 guessed.add(self.unknown(one["loc"]))
         for one in problems:
             path = self.path(one["loc"])
-            if one["type"] == "extra_forbidden":
+            # of a list that holds wrong entries pydantic also says that it is too short
+            if one["type"] == "extra_forbidden" or (one["type"] == "too_short" and one["input"]):
                 continue
             if one["type"] == "missing":
                 if (*path, one["loc"][-1]) not in guessed:
@@ -175,11 +176,9 @@ class _Report:
             self.findings.add(mark, context["code"], context["text"])
         elif error["type"] in ("literal_error", "enum"):
             allowed = re.findall(r"'([^']*)'", context.get("expected", "")) or ["true"]
-            said = str(error["input"])[:60]
-            problem = (
-                f"{said!r} is not a value of {what}" if error["input"] is not None else f"{what} says nothing"
-            )
-            self.findings.add(mark, "CLAW014", problem, allowed=allowed, said=said)
+            said = error["input"]
+            problem = f"{shown(said)} is not a value of {what}"
+            self.findings.add(mark, "CLAW014", problem, allowed=allowed, said=str(said))
         else:
             self.findings.add(mark, "CLAW014", f"{what}: {_human(error)}")
 
@@ -220,7 +219,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 _KINDS = {
     "string_type": "text belongs here",
     "int_type": "a whole number belongs here",
-    "bool_type": "only true and false are yes and no",
+    "bool_type": "true or false belongs here",
     "tuple_type": "a list belongs here",
     "dict_type": "a mapping belongs here",
     "model_type": "a mapping belongs here",
@@ -233,10 +232,13 @@ _KINDS = {
 
 def _human(error: Any) -> str:
     said, context = error["input"], error.get("ctx", {})
-    if error["type"] == "string_pattern_mismatch":
-        return f"{shown(said)} does not have the form {context.get('pattern')}"
+    match error["type"]:
+        case "string_pattern_mismatch":
+            return f"{shown(said)} does not have the form {context.get('pattern')}"
+        case "greater_than_equal":
+            return f"at least {context['ge']}, not {shown(said)}"
+        case "less_than_equal":
+            return f"at most {context['le']}, not {shown(said)}"
     text = _KINDS.get(error["type"]) or error["msg"][0].lower() + error["msg"][1:]
-    if said is None:
-        return f"{text}, and it says nothing"
-    plain = isinstance(said, str | int | float)
+    plain = said is None or isinstance(said, str | int | float)
     return f"{text}, not {shown(said)}" if plain and not error["type"].startswith("string_too") else text

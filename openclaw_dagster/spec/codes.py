@@ -68,4 +68,5 @@ CODES: dict[str, str] = {
     "CLAW033": "The `verify` or `undo` operation is not usable for this step.",
     "CLAW034": "The arguments under `with` do not fit what the action takes.",
     "CLAW035": "The JSON Schema file is not a valid JSON Schema.",
+    "CLAW036": "A file names secrets and never holds them: write a name such as OMS_WEBHOOK_SECRET.",
 }

@@ -18,6 +18,9 @@ __all__ = ["CODES", "Diagnostic", "Findings", "Mark", "SpecRefused", "nearest"]
 MOST_WORDS = 40
 WIDTH = 120
 
+#: Findings whose line is not shown, because it may hold a secret.
+HIDDEN = frozenset({"CLAW036"})
+
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 
@@ -61,7 +64,7 @@ class Diagnostic:
         """Return the message with the line it is about, a caret, what was allowed, and a hint."""
         lines = _LINE_END.split(source)
         parts = [self.head]
-        if self.mark.line <= len(lines) and source:
+        if self.mark.line <= len(lines) and source and self.code not in HIDDEN:
             shown, before = _window(lines[self.mark.line - 1], self.mark.column - 1)
             gutter = f"{self.mark.line:>5} | "
             parts += [(gutter + shown).rstrip(), f"{'| ':>{len(gutter)}}{' ' * before}^"]
@@ -101,11 +104,13 @@ class Findings:
     source: str = ""
     found: list[Diagnostic] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
+    named: str = ""
 
-    def beside(self, file: str, source: str) -> Findings:
-        """Return where problems of another file go that this one names; they end in the same list."""
+    def beside(self, file: str, source: str, mark: Mark) -> Findings:
+        """Return where problems of another file go that this one names at `mark`; one list holds all."""
         self.sources[file] = source
-        return Findings(file, source, self.found, self.sources)
+        named = f"named in {self.file}:{mark.line}:{mark.column}"
+        return Findings(file, source, self.found, self.sources, named)
 
     def add(
         self,
@@ -122,14 +127,15 @@ class Findings:
             raise KeyError(code)
         options = tuple(sorted(allowed))
         guess = nearest(said, options) if said else None
-        lines = [f"did you mean {guess}?"] if guess else []
-        if hint:
-            lines.append(hint)
-        self.found.append(Diagnostic(self.file, mark, code, message, options, "\n".join(lines)))
+        lines = [f"did you mean {guess}?" if guess else "", hint, self.named]
+        self.found.append(Diagnostic(self.file, mark, code, message, options, "\n".join(filter(None, lines))))
 
     def sorted(self) -> tuple[Diagnostic, ...]:
         """Return the findings in the order of the file, each once, those of other files last."""
-        return tuple(sorted(set(self.found), key=lambda one: (one.file != self.file, one)))
+        unread = {(one.file, one.mark) for one in self.found if one.code <= "CLAW006"}
+        # what could not be read at a place says nothing more about that place
+        kept = {one for one in self.found if one.code <= "CLAW006" or (one.file, one.mark) not in unread}
+        return tuple(sorted(kept, key=lambda one: (one.file != self.file, one)))
 
     def refusal(self) -> SpecRefused:
         """Return the error that carries all findings."""

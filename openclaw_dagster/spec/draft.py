@@ -88,14 +88,15 @@ class Draft:
         try:
             text = self.folder.read(relative).decode("utf-8")
         except NoFile as error:
-            self.findings.add(mark, "CLAW020", str(error))
+            said = relative.removeprefix("./")
+            self.findings.add(mark, "CLAW020", str(error), allowed=error.there, said=said)
             return None
         except UnicodeDecodeError:
             self.findings.add(mark, "CLAW020", f"{relative} is not UTF-8 text")
             return None
         plain = normalise(relative)
         self.files[plain] = text
-        return text, self.findings.beside(str(PurePath(self.findings.file).parent / plain), text)
+        return text, self.findings.beside(str(PurePath(self.findings.file).parent / plain), text, mark)
 
     def roots(self, trigger: Trigger) -> frozenset[str]:
         """Return the payload roots a trigger is known to bring."""

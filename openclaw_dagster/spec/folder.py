@@ -12,7 +12,11 @@ MAX_FILE = 256 * 1024
 
 
 class NoFile(Exception):
-    """A file cannot be had; the text says why and what to do."""
+    """A file cannot be had; the text says why and what to do, `there` what could be had instead."""
+
+    def __init__(self, problem: str, there: tuple[str, ...] = ()) -> None:
+        super().__init__(problem)
+        self.there = there
 
 
 class Folder(Protocol):
@@ -39,7 +43,7 @@ class DiskFolder:
             # O_NONBLOCK: opening a pipe or a device must not hang before it is known to be one
             handle = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         except FileNotFoundError:
-            raise NoFile(f"{relative} does not exist in {self.root.name}/{self._near(normal)}") from None
+            raise NoFile(f"{relative} does not exist", self._near(normal)) from None
         except OSError as error:
             raise NoFile(f"{relative} cannot be read: {error.strerror}") from None
         with os.fdopen(handle, "rb") as file:
@@ -50,11 +54,11 @@ class DiskFolder:
             raise NoFile(f"{relative} is larger than {MAX_FILE // 1024} KiB")
         return data
 
-    def _near(self, normal: str) -> str:
+    def _near(self, normal: str) -> tuple[str, ...]:
+        """Return the files beside the one that is missing, as they would be named."""
         parent = (self.root / normal).parent
-        if not parent.is_dir():
-            return ""
-        return ", which holds " + (", ".join(sorted(p.name for p in parent.iterdir())[:8]) or "nothing")
+        inside = sorted(parent.iterdir()) if parent.is_dir() else []
+        return tuple(str(path.relative_to(self.root)) for path in inside if path.is_file())
 
 
 class BundleFolder:

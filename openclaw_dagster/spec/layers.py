@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from openclaw_dagster.spec.build import build, later, named_items
+from openclaw_dagster.spec.build import build, later, named_items, names_of
 from openclaw_dagster.spec.contracts import Frozen
 from openclaw_dagster.spec.diagnostics import Mark, nearest
 from openclaw_dagster.spec.draft import Draft
@@ -57,7 +57,7 @@ def read_layers(draft: Draft) -> None:
     """Fill the draft with everything of the file that is right, and note everything that is not."""
     _read_head(draft)
     entries: dict[str, Node] = draft.root.value
-    misspelt = {nearest(word, LAYERS) for word in entries if word not in LAYERS}
+    misspelt = {nearest(word, LAYERS): word for word in entries if word not in (*LAYERS, *names_of(Head))}
     for layer, stub in LAYERS.items():
         hint = f"paste this and change it:\n{stub}"
         if layer in entries and entries[layer].value in (None, [], {}, ""):
@@ -65,16 +65,21 @@ def read_layers(draft: Draft) -> None:
         elif layer in entries:
             _read_layer(draft, layer, entries[layer])
         else:
-            spelt = f"is it misspelt? Otherwise {hint}" if layer in misspelt else hint
-            draft.findings.add(draft.root.mark, "CLAW010", f"the layer {layer!r} is missing", hint=spelt)
+            if layer in misspelt:
+                line = draft.root.keys[misspelt[layer]].line
+                hint = f"is {misspelt[layer]!r} at line {line} meant to be it?"
+            draft.findings.add(draft.root.mark, "CLAW010", f"the layer {layer!r} is missing", hint=hint)
 
 
 def _read_head(draft: Draft) -> None:
     entries = {word: node for word, node in draft.root.value.items() if word not in LAYERS}
     node = Node(entries, draft.root.mark, draft.root.keys)
     head = build(Head, node, draft.findings, block="system", also=LAYERS)
+    said = entries.get("system")
     if head is not None:
         draft.name, draft.version = head.system, head.version
+    elif said is not None and isinstance(said.value, str) and complaint(check_name, said.value) is None:
+        draft.name = said.value
 
 
 def _read_layer(draft: Draft, layer: str, node: Node) -> None:

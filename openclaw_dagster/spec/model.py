@@ -12,6 +12,7 @@ from openclaw_dagster.spec.units import (
     Action,
     Duration,
     Event,
+    Key,
     Name,
     Place,
     Secret,
@@ -43,10 +44,7 @@ class Verify(Frozen):
 class Idempotency(Frozen):
     """Which events are the same event."""
 
-    key: str = Field(
-        pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_][\w]*){0,7}$",
-        description="Path into the payload, such as `order.id`.",
-    )
+    key: Key = Field(description="Path into the payload, such as `order.id`.")
     window: Duration | None = Field(
         default=None, description="How long a key is remembered; without it for ever."
     )
@@ -136,7 +134,7 @@ class TableRow(Frozen):
     otherwise: Literal[True] | None = Field(
         default=None, alias="else", description="The row for everything else."
     )
-    then: str | dict[str, Any] = Field(
+    then: Annotated[str | dict[str, Any], BeforeValidator(_then)] = Field(
         description="The output: a mapping, or a word that stands for {branch: word}."
     )
 
@@ -151,7 +149,7 @@ class Decision(Frozen):
     inputs: tuple[Name, ...] = Field(strict=False, min_length=1, description="What it may look at.")
     policy: str | None = Field(default=None, description="File of the policy: .ts, .py or .table.yaml.")
     table: tuple[TableRow, ...] | None = Field(
-        default=None, strict=False, description="The table, written in place."
+        default=None, min_length=1, strict=False, description="The table, written in place."
     )
     emits: Event | None = Field(default=None, description="The event that says it was decided.")
 

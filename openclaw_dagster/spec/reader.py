@@ -34,7 +34,8 @@ _COMPLAINTS = {
     "did not find expected key": "the indentation does not fit the lines above, or a bracket is not closed",
     "could not find expected ':'": "a key without ':'",
     "did not find expected '-' indicator": "the indentation does not fit the list above",
-    "unexpected end of stream": "the file ends within quotes",
+    "unexpected end of stream": "the quotes that begin here are not closed",
+    "expected comment or line break": "a value that begins with > or | would be a block of text",
     "did not find expected ',' or '}'": "a '{' that is not closed, or a ',' that is missing",
     "did not find expected ',' or ']'": "a '[' that is not closed, or a ',' that is missing",
     "did not find expected <document start>": "a second top-level value begins here: one file is one mapping",
@@ -173,7 +174,11 @@ def _events(text: str, findings: Findings) -> Iterator[Any]:
         findings.add(mark, "CLAW001", "a control character is not allowed here")
         raise Unreadable from None
     except yaml.MarkedYAMLError as error:
-        place = error.problem_mark or error.context_mark
+        # what is not closed is mended where it was opened, and a block of text where it begins
+        opened = re.search("flow|block scalar", error.context or "") or "unexpected end" in (
+            error.problem or ""
+        )
+        place = (error.context_mark if opened else None) or error.problem_mark or error.context_mark
         mark = Mark(place.line + 1, place.column + 1) if place else Mark()
         problem = _plain(error.problem or error.context or "it cannot be read")
         findings.add(mark, "CLAW002", f"not YAML: {problem}", hint=_syntax_hint(text, mark))
@@ -195,6 +200,9 @@ def _syntax_hint(text: str, mark: Mark) -> str:
         found = re.search(r":\s+([>%@`|*&!][^\s'\"][^#]*)", line)
         if found:
             return f'quote it: "{found[1].strip()}"'
+    line = lines[mark.line - 1] if 0 < mark.line <= len(lines) else ""
+    if line.lstrip(" -").startswith(":"):
+        return "write the key before ':'"
     if any("\t" in lines[n - 1][: mark.column] for n in (mark.line,) if 0 < n <= len(lines)):
         return "indent with spaces, never with tabs"
     return ""
@@ -222,9 +230,11 @@ class _Builder:
         if depth > MAX_DEPTH:
             raise self.stop(mark, "CLAW005", f"nested deeper than {MAX_DEPTH} levels")
         if self.count > MAX_NODES:
-            raise self.stop(mark, "CLAW005", f"more than {MAX_NODES} values")
+            raise self.stop(mark, "CLAW005", f"more than {MAX_NODES:,} values")
         if isinstance(event, yaml.AliasEvent):
-            problem = f"the alias *{event.anchor}: write the value again, or name it as a constant"
+            problem = (
+                f"the alias *{event.anchor}: aliases are not part of the language, write the value again"
+            )
             raise self.stop(mark, "CLAW004", problem)
         if event.anchor:
             problem = f"the anchor &{event.anchor}: anchors are not part of the language"

@@ -53,7 +53,8 @@ def parse_threshold(value: Any) -> str:
         raise problem("CLAW017", f"{shown(value)} is not a bound: write for example 500ms, <0.5% or >=99%")
     sign, number, unit = found.groups()
     if unit is None:
-        raise problem("CLAW017", f"{shown(value)} has no unit: write for example {text}ms or {text}%")
+        share = f" or {text}%" if float(number) <= 100 else ""
+        raise problem("CLAW017", f"{shown(value)} has no unit: write for example {text}ms{share}")
     if unit == "%" and float(number) > 100:
         raise problem("CLAW017", f"{text} is more than everything: a share is at most 100%")
     return f"{sign or ''}{number}{unit}"
@@ -101,14 +102,20 @@ def _name_repair(value: str) -> str:
         return f"{strange!r} is not a plain Latin letter (U+{ord(strange):04X})"
     if len(value) > 64:
         return "at most 64 characters"
-    better = re.sub(r"[^a-z0-9_]+", "_", value.lower()).strip("_")
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value).lower()
+    better = re.sub(r"[^a-z0-9_]+", "_", words).strip("_")
     return f"write {better}" if NAME.match(better) else "a lower-case letter, then letters, digits and _"
 
 
 def shown(value: Any) -> str:
-    """Return a value as it was written, quoted and cut for a message."""
-    text = getattr(value, "text", value)
-    return repr(text if isinstance(text, str) else value)[:80]
+    """Return a value as it was written, cut for a message; text in quotes."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else f"{value[:59]}…")
+    return str(getattr(value, "text", value))[:60]
 
 
 def _text(value: Any) -> Any:
@@ -133,14 +140,9 @@ def check_key(value: str) -> str:
 
 
 def check_secret(value: str) -> str:
-    """Return `value` if it can name a secret."""
+    """Return `value` if it can name a secret; it is not repeated, for it may be the secret itself."""
     if not SECRET.match(value):
-        better = re.sub(r"[^A-Z0-9]+", "_", value.upper())[:60].strip("_")
-        example = better if SECRET.match(better) else "OMS_WEBHOOK_SECRET"
-        raise problem(
-            "CLAW015",
-            f"this is not the name of a secret: write one such as {example}, never the secret's value",
-        )
+        raise problem("CLAW036", "this is not the name of a secret: write one such as OMS_WEBHOOK_SECRET")
     return value
 
 

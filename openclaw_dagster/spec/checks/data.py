@@ -14,4 +14,5 @@ def check_data(draft: Draft) -> None:
         operation = find_operation(draft, source.read, mark)
         if operation is not None and operation.effect != "read":
             draft.findings.add(mark, "CLAW032", f"{source.read} writes; a source only reads")
-        check_template(draft, source.arguments, names, ("sources", source.name))
+        if source.arguments:
+            check_template(draft.findings, draft.says("sources", source.name)["with"], names)

@@ -1,36 +1,59 @@
-"""Expressions and actions as the checks of several layers need them: a result, or a finding at its place."""
+"""Expressions and actions as the checks of several layers need them: findings at the very place."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
 
 from openclaw_dagster.spec.contracts import Operation
 from openclaw_dagster.spec.diagnostics import Findings, Mark
 from openclaw_dagster.spec.draft import Draft
-from openclaw_dagster.spec.expressions import (
-    ExpressionError,
-    compile_expression,
-    compile_template,
-)
+from openclaw_dagster.spec.expressions import ExpressionError, compile_expression, compile_template
+from openclaw_dagster.spec.reader import Node
 
 
 def check_expression(findings: Findings, text: str, names: frozenset[str] | None, mark: Mark) -> None:
-    """Add a finding at its place when a condition is not right."""
+    """Add a finding, at its place inside the value at `mark`, when a condition is not right."""
     try:
         compile_expression(text, names)
     except ExpressionError as error:
-        findings.add(mark, "CLAW021", str(error))
+        _report(findings, text, error, mark)
 
 
-def check_template(
-    draft: Draft, value: dict[str, Any], names: frozenset[str], owner: tuple[str, str]
-) -> None:
-    """Check a `with`, argument by argument, so that each problem has its own place."""
-    for key, part in value.items():
+def check_template(findings: Findings, node: Node, names: frozenset[str]) -> None:
+    """Check every `${…}` below a `with`, each at its own place."""
+    if isinstance(node.value, dict | list):
+        for inner in node.value.values() if isinstance(node.value, dict) else node.value:
+            check_template(findings, inner, names)
+    elif isinstance(node.value, str):
         try:
-            compile_template(part, names)
+            compile_template(node.value, names)
         except ExpressionError as error:
-            draft.findings.add(draft.value(*owner, "with", key), "CLAW021", str(error))
+            _report(findings, node.value, error, node.mark)
+
+
+def _report(findings: Findings, text: str, error: ExpressionError, mark: Mark) -> None:
+    problem = _plain(error.problem)
+    inside = _inside(findings.source, text, mark)
+    if inside is not None and error.line == 1:
+        findings.add(Mark(mark.line, inside + error.column - 1), "CLAW021", problem)
+    else:
+        place = f"line {error.line}, column {error.column} of the expression"
+        findings.add(mark, "CLAW021", f"{problem} ({place})")
+
+
+def _inside(source: str, text: str, mark: Mark) -> int | None:
+    """Return the column at which the text of a scalar begins, when it stands in the file as it is meant."""
+    lines = source.split("\n", mark.line)
+    line = lines[mark.line - 1] if mark.line <= len(lines) else ""
+    column = mark.column + (line[mark.column - 1 : mark.column] in ("'", '"'))
+    return column if line[column - 1 :].startswith(text) and "\n" not in text else None
+
+
+def _plain(problem: str) -> str:
+    """Say the commonest complaints of the CEL library in the words of somebody who writes files."""
+    problem = re.sub(r"\Ait (?=is|ends)", "the expression ", problem.removeprefix("Syntax error: "))
+    found = re.match(r"found no matching overload for '_?([^']*?)_?' applied to '\((.*)\)'", problem)
+    return f"`{found[1]}` does not go with {found[2].replace(', ', ' and ')}" if found else problem
 
 
 def find_operation(draft: Draft, name: str, mark: Mark) -> Operation | None:

@@ -56,6 +56,8 @@ def _check_alert(draft: Draft, text: str, mark: Mark) -> None:
 def _check_metric(draft: Draft, metric: str, unit: str, mark: Mark, value: Mark) -> None:
     latency = _LATENCY.match(metric)
     kind = "time" if latency and latency[1] == draft.name else METRICS.get(metric)
+    if kind is None and latency and not draft.name:
+        return  # the system's name is what is wrong
     if kind is None:
         known = [*METRICS, *(f"{draft.name}_latency_p{share}" for share in (50, 95, 99) if draft.name)]
         problem = f"{metric!r} is no metric of this system"

@@ -25,6 +25,10 @@ def check_events(draft: Draft) -> None:
 
 def order(draft: Draft) -> tuple[Stage, ...]:
     """Return the stages in the order they run; empty, with a finding, when they go in a circle."""
+    items: tuple[Decision | Step, ...] = (*draft.decisions, *draft.steps)
+    names = [item.name for item in items]
+    if len(set(names)) < len(names):
+        return ()  # reported already, and nobody could tell who waits for whom
     starts = {decision.name: draft.starts(decision) for decision in draft.decisions}
     found = order_stages([t.name for t in draft.triggers], draft.decisions, draft.steps, starts, uses)
     if not isinstance(found, Circle):
@@ -32,8 +36,9 @@ def order(draft: Draft) -> tuple[Stage, ...]:
     first = found.names[0]
     layer = "decisions" if any(d.name == first for d in draft.decisions) else "execution"
     way = " → ".join((*found.names, first))
+    problem = f"these wait for each other: {way}" if len(found.names) > 1 else f"{first} waits for itself"
     hint = "a stage waits for what it listens to, for what it needs, and for every stage it looks at"
-    draft.findings.add(draft.mark(layer, first), "CLAW024", f"these wait for each other: {way}", hint=hint)
+    draft.findings.add(draft.mark(layer, first), "CLAW024", problem, hint=hint)
     return ()
 
 

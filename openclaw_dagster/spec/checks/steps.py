@@ -24,7 +24,7 @@ def check_steps(draft: Draft) -> None:
         if step.when is not None:
             check_expression(draft.findings, step.when, names, draft.value(*owner, "when"))
         if step.arguments is not None:
-            check_template(draft, step.arguments, names, owner)
+            check_template(draft.findings, draft.says(*owner)["with"], names)
         if step.dead_letter is not None and not step.dead_letter.startswith("queue://"):
             problem = (
                 f"{step.dead_letter!r} keeps nothing: dead letters go to a queue, such as queue://ops.dlq"
@@ -50,7 +50,7 @@ def _check_effect(draft: Draft, step: Step, least: str) -> None:
     mark = draft.value("execution", step.name, "effect" if step.effect else "action")
     if EFFECTS.index(effect) < EFFECTS.index(least):
         allowed = EFFECTS[EFFECTS.index(least) :]
-        problem = f"{step.action} is {least}; the step calls it {effect}, which it is not"
+        problem = f"{step.action} is {least}: a step cannot call it {effect}"
         draft.findings.add(mark, "CLAW032", problem, allowed=allowed)
     if effect == "irreversible":
         problem = (
