@@ -6,22 +6,24 @@ from dataclasses import dataclass
 
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.faults import point
-from openclaw_dagster.runtime.batch import Batch, pending
-from openclaw_dagster.runtime.decide import decide, failed
+from openclaw_dagster.runtime import intake
+from openclaw_dagster.runtime.batch import MOST_DEATHS, Batch, obstacle, pending, waits
+from openclaw_dagster.runtime.decide import decide
 from openclaw_dagster.runtime.steps import take
+from openclaw_dagster.runtime.trouble import failed, mistake, short
 from openclaw_dagster.runtime.undo import undo
-from openclaw_dagster.runtime.workspace import SpecGone, Workspace
-from openclaw_dagster.spec.model import Stage
+from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.spec.model import Stage, System
 from openclaw_dagster.store.case import Case
+from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.entries import Entry, Kind
 
-
-#: How often a worker may die with a case before the case is taken for the cause.
-MOST_DEATHS = 5
+#: Where a case goes that failed where its system names no place.
+DEAD_LETTERS = "queue://dead-letters"
 
 
 class OutOfOrder(ClawError):
-    """{stage} may not run yet: case {case} has to pass {first} before it. Nothing was done; let the system's job run as a whole."""
+    """{stage} may not run yet: case {case} has to pass {first} before it. Nothing was done; let the system's job run as a whole."""  # noqa: E501
 
     code = "CLAW330"
 
@@ -35,124 +37,197 @@ class Passed:
 
 
 def hold(shop: Workspace, claim: str, *, run_id: str, host: str) -> Batch:
-    """Take hold of the cases of a claim for one run. A claim that is over, or held by another run, gives no cases."""
+    """Take hold of the cases of a claim for one run: none when the claim is over, or held by another run."""
     cases = shop.ledger.start(claim, run_id=run_id, lease=shop.environment.lease, host=host)
     batch = Batch(shop, cases)
     point("claim.started")
     _bury_poison(batch)
     adopt(batch)
+    _check_beginnings(batch)
     return batch
 
 
 def _bury_poison(batch: Batch) -> None:
-    """Fail the cases whose workers died again and again: what kills a process must not kill it for ever."""
+    """Give up the cases whose workers died again and again: what kills a process must not do it for ever."""
     entries: dict[str, list[Entry]] = {}
     for case in batch.going():
         if case.facts.deaths >= MOST_DEATHS and not case.facts.failing:
-            stage = _pending(batch, case)
-            problem = f"the worker died {case.facts.deaths} times in a row while it had this case"
-            name = stage.name if stage else "close"
-            entries[case.id] = [failed(name, problem, attempts=case.facts.deaths)]
+            system = _system(batch, case)
+            if system is not None:
+                entries[case.id] = [_buried(system, case)]
     batch.write(entries)
+
+
+def _buried(system: System, case: Case) -> Entry:
+    stage = pending(system, case)
+    problem = f"the worker died {case.facts.deaths} times in a row while it had this case"
+    fact = case.facts.steps.get(stage.name) if stage else None
+    if stage and stage.kind == "step" and fact and fact.state in ("begun", "unknown"):
+        action = system.step(stage.name).action
+        contract = system.operations.get(action)
+        if contract is None or contract.effect != "read":
+            why = f"whether {action} took place is not known: {problem}"
+            return Entry(Kind.PARKED, {"step": stage.name, "attempt": fact.attempt, "error": why})
+    return failed(stage.name if stage else "close", problem, attempts=case.facts.deaths)
 
 
 def adopt(batch: Batch) -> None:
-    """Let cases that have not begun go on under the system as it is now; those that have begun keep their version."""
+    """Let cases that have not begun go on under the system as it is now; all others keep their version."""
     entries: dict[str, list[Entry]] = {}
     for case in batch.going():
         current = batch.shop.systems.get(case.system)
-        if current is None or current.digest == case.digest or case.facts.decisions or case.facts.steps:
-            continue
-        entries[case.id] = [Entry(Kind.ADOPTED, {"digest": current.digest, "was": case.digest})]
+        begun = case.facts.decisions or case.facts.steps or case.facts.failing
+        if current is None or current.digest == case.digest or begun or case.redrives:
+            continue  # whoever redrove it chose its version
+        if any(trigger.name == case.trigger for trigger in current.triggers):
+            entries[case.id] = [Entry(Kind.ADOPTED, {"digest": current.digest, "was": case.digest})]
     batch.write(entries)
 
 
-def pass_stage(batch: Batch, name: str) -> Passed:
-    """Move every case whose turn it is through the stage `name`; OutOfOrder when one has to pass another first."""
-    ready: list[Case] = []
-    kind: Stage | None = None
+def _check_beginnings(batch: Batch) -> None:
+    """Stop the cases whose event is gone, or whose trigger's condition does not let it in after all."""
+    entries: dict[str, list[Entry]] = {}
     for case in batch.going():
-        first = _pending(batch, case)
-        if first is None:
+        if case.facts.decisions or case.facts.steps or case.facts.failing:
             continue
-        if first.name == name:
-            ready.append(case)
-            kind = first
-        elif _comes_before(batch, case, first.name, name):
-            raise OutOfOrder(stage=name, case=case.id, first=first.name)
-    if kind is not None:
-        (decide if kind.kind == "decision" else take)(batch, ready, name)
-    return Passed(tuple(ready), tuple(batch.going()))
+        event, system = batch.event(case), _system(batch, case)
+        if event is None or event.payload is None:
+            gone = "the event it began with is not in the log any more, or past its retention"
+            entries[case.id] = [failed(case.trigger, gone, attempts=0)]
+        elif system is not None and (entry := _refused_entry(system, case, event.payload)) is not None:
+            entries[case.id] = [entry]
+    batch.write(entries)
 
 
-def _pending(batch: Batch, case: Case) -> Stage | None:
+def _refused_entry(system: System, case: Case, payload: intake.Payload) -> Entry | None:
     try:
-        return pending(batch.system(case), case)
-    except SpecGone as error:
-        batch.write({case.id: [failed("version", str(error), attempts=0)]})
+        trigger = system.trigger(case.trigger)
+        if intake.holds(system, trigger, payload):
+            return None
+    except ClawError as error:
+        return failed(case.trigger, str(error), attempts=0)
+    except Exception as error:
+        return failed(case.trigger, mistake(case.id, case.trigger, error), attempts=0)
+    reason = f"the condition of {case.trigger} is false for its event"
+    return Entry(Kind.CANCELLED, {"by": f"{system.name} {system.version}", "reason": reason})
+
+
+def pass_stage(batch: Batch, name: str) -> Passed:
+    """Move each case whose turn it is through the stage; OutOfOrder when one has to pass another first."""
+    ready: dict[str, list[Case]] = {"decision": [], "step": []}
+    for case in batch.going():
+        stage = _turn(batch, case, name)
+        if stage is not None:
+            ready[stage.kind].append(case)
+    if ready["decision"]:
+        decide(batch, ready["decision"], name)
+    if ready["step"]:
+        take(batch, ready["step"], name)
+    return Passed((*ready["decision"], *ready["step"]), tuple(batch.going()))
+
+
+def _turn(batch: Batch, case: Case, name: str) -> Stage | None:
+    """Return the stage of that name when it is the case's turn to pass it."""
+    system = None if case.facts.failing else _system(batch, case)
+    stage = next((one for one in system.stages if one.name == name), None) if system else None
+    if system is None or stage is None or not waits(stage, case):
         return None
+    first = obstacle(system, case, stage)
+    if first is None:
+        return stage
+    current = batch.shop.systems.get(case.system)
+    if current is not None and current.digest == case.digest:
+        raise OutOfOrder(stage=name, case=case.id, first=first.name)
+    return (
+        None  # its own version has stages that the job's graph has not: it passes them all when it is closed
+    )
 
 
-def _comes_before(batch: Batch, case: Case, first: str, name: str) -> bool:
-    order = [stage.name for stage in batch.system(case).stages]
-    return name in order and order.index(first) < order.index(name)
+def _system(batch: Batch, case: Case) -> System | None:
+    """Return the version a case runs under; a case whose version cannot be had any more fails."""
+    try:
+        return batch.system(case)
+    except DatabaseAway:
+        raise
+    except ClawError as error:
+        problem = str(error)
+    except Exception as error:
+        problem = mistake(case.id, "version", error)
+    if not case.facts.failing:
+        batch.write({case.id: [failed("version", problem, attempts=0)]})
+    return None
 
 
 def close(batch: Batch) -> tuple[Case, ...]:
-    """End every case that has passed its stages or failed at one; return those that are still in the batch: none."""
-    for case in batch.going():
-        _finish_older_version(batch, case)
+    """End every case that has passed its stages or failed at one; return those that could not be ended."""
     done: dict[str, list[Entry]] = {}
     for case in batch.going():
-        if case.facts.failing:
-            _dead_letter(batch, case)
-        else:
-            done[case.id] = [Entry(Kind.CLOSED, completion(case))]
+        try:
+            _finish(batch, case)
+            if case.id not in batch.cases:
+                continue
+            case = batch.cases[case.id]
+            if case.facts.failing:
+                _dead_letter(batch, case)
+            else:
+                done[case.id] = [Entry(Kind.CLOSED, completion(batch.system(case), case))]
+        except DatabaseAway:
+            raise
+        except Exception as error:  # its lease ends, and it is tried again, or buried when that does not help
+            mistake(case.id, "close", error)
     point("case.completing")
     batch.write(done)
     point("case.completed")
     return tuple(batch.going())
 
 
-def _finish_older_version(batch: Batch, case: Case) -> None:
-    """Pass the stages that the case's own version has and the job's graph has not."""
+def _finish(batch: Batch, case: Case) -> None:
+    """Pass the stages that are left: those that the case's own version has and the job's graph has not."""
     while case.id in batch.cases:
         case = batch.cases[case.id]
-        stage = _pending(batch, case)
+        system = None if case.facts.failing else _system(batch, case)
+        stage = pending(system, case) if system else None
         if stage is None:
             return
         (decide if stage.kind == "decision" else take)(batch, [case], stage.name)
 
 
 def _dead_letter(batch: Batch, case: Case) -> None:
-    after = case if case.facts.failing == "version" else undo(batch, case)
+    """Take back what was done, then keep the case with its reason until somebody redrives it."""
+    system = _system(batch, case)
+    after = undo(batch, case) if system is not None else case
     if after is None:
         return
-    stage = after.facts.failing
-    queue = "queue://dead-letters"
-    if stage != "version":
-        step = next((step for step in batch.system(after).execution if step.name == stage), None)
-        queue = (step.dead_letter if step else None) or queue
-    kept = [f"{name}: {fact.error}" for name, fact in after.facts.steps.items() if fact.state == "stuck"]
-    reason = after.facts.why
-    if kept:
-        reason += "; not taken back: " + ", ".join(kept)
-    body = {"queue": queue, "stage": stage, "reason": reason, "attempts": after.facts.attempts, "spec": after.digest}
+    facts = after.facts
+    step = next((one for one in system.execution if one.name == facts.failing), None) if system else None
+    queue = (step.dead_letter if step else None) or DEAD_LETTERS
+    kept = [f"{name}: {fact.error}" for name, fact in facts.steps.items() if fact.state == "stuck"]
+    reason = facts.why + ("; not taken back: " + ", ".join(kept) if kept else "")
+    body = {
+        "queue": queue, "stage": facts.failing, "reason": short(reason), "attempts": facts.attempts,
+        "spec": after.digest,
+    }  # fmt: skip
+    point("case.dead_lettering")
     batch.write({after.id: [Entry(Kind.DEAD_LETTERED, body)]})
+    point("case.dead_lettered")
 
 
-def completion(case: Case) -> dict[str, object]:
+def completion(system: System, case: Case) -> dict[str, object]:
     """Return the completion record: what was decided and what was done."""
+    names = [step.name for step in system.execution if step.name in case.facts.steps]
+    facts = {name: case.facts.steps[name] for name in names}
     return {
-        "decisions": {name: made.output.get("branch", made.reason) for name, made in case.facts.decisions.items()},
-        "steps": {name: fact.state for name, fact in case.facts.steps.items()},
-        "effects": [fact.key for fact in case.facts.steps.values() if fact.key and fact.state == "completed"],
+        "decisions": {
+            name: made.output.get("branch", made.reason) for name, made in case.facts.decisions.items()
+        },
+        "steps": {name: fact.state for name, fact in facts.items()},
+        "effects": [fact.key for fact in facts.values() if fact.key and fact.state == "completed"],
     }
 
 
 def advance(batch: Batch) -> None:
     """Move every case of a batch as far as it goes, without Dagster: the same stages in the same order."""
-    names = list(dict.fromkeys(stage.name for case in batch.going() for stage in batch.system(case).stages))
-    for name in names:
+    versions = [system for case in batch.going() if (system := _system(batch, case)) is not None]
+    for name in dict.fromkeys(stage.name for system in versions for stage in system.stages):
         pass_stage(batch, name)
     close(batch)

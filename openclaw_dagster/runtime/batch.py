@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from openclaw_dagster.runtime.trouble import failed, mistake
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import Stage, System
+from openclaw_dagster.store.canonical import dumps
 from openclaw_dagster.store.case import Case
-from openclaw_dagster.store.entries import Entry
-from openclaw_dagster.store.events import Arrival
+from openclaw_dagster.store.entries import Entry, Kind
+from openclaw_dagster.store.events import Arrival, Event
 from openclaw_dagster.store.ledger import Change
 
 T = TypeVar("T")
@@ -20,27 +22,35 @@ R = TypeVar("R")
 SIDE_BY_SIDE = 8
 #: How long (ms) beyond a call's own timeout its lease lasts, for what happens around the call.
 GRACE = 15_000
+#: What must be left of a lease (ms) for anything more to be begun under it.
+RESERVE = 10_000
+#: How often a worker may die with a case before the case is taken for the cause.
+MOST_DEATHS = 5
 
 
 class Batch:
-    """The cases of one claim, with the payload each began with. Cases leave it when they rest, end, or are lost."""
+    """The cases of one claim, with what each began with. They leave it when they rest, end, or are lost."""
 
     def __init__(self, shop: Workspace, cases: Sequence[Case]) -> None:
         self.shop = shop
         self.cases: dict[str, Case] = {case.id: case for case in cases}
         self.left: dict[str, Case] = {}
         self.lost: set[str] = set()
-        events = shop.ledger.events([case.event_id for case in cases]) if cases else {}
-        self._payloads = {case.id: events[case.event_id].payload or {} for case in cases}
-        self._parents = {case.id: events[case.event_id].traceparent for case in cases}
+        self._events = shop.ledger.events([case.event_id for case in cases]) if cases else {}
+
+    def event(self, case: Case) -> Event | None:
+        """Return the event of a case; None when the log has it no more."""
+        return self._events.get(case.event_id)
 
     def payload(self, case: Case) -> Mapping[str, Any]:
         """Return what the event of a case carried."""
-        return self._payloads[case.id]
+        event = self.event(case)
+        return (event.payload if event else None) or {}
 
     def parent(self, case: Case) -> str | None:
         """Return the W3C traceparent under which the event arrived."""
-        return self._parents[case.id]
+        event = self.event(case)
+        return event.traceparent if event else None
 
     def system(self, case: Case) -> System:
         """Return the version of the system that a case runs under."""
@@ -50,13 +60,21 @@ class Batch:
         """Return the cases that are still held and still on their way."""
         return list(self.cases.values())
 
-    def write(self, entries: Mapping[str, Sequence[Entry]], emitted: Mapping[str, Sequence[Arrival]] | None = None) -> None:
-        """Write entries per case as one commit; cases that no longer run, or are held by another, leave the batch."""
+    def time(self, case: Case, most: int) -> int:
+        """Return how long (ms) a call for a case may last within its lease, at most `most`; 0 for no more."""
+        held = self.cases.get(case.id, case)
+        left = (held.due_at or 0) - self.shop.clock.now() - min(RESERVE, self.shop.environment.lease // 4)
+        return max(0, min(most, left))
+
+    def write(
+        self, entries: Mapping[str, Sequence[Entry]], emitted: Mapping[str, Sequence[Arrival]] | None = None
+    ) -> None:
+        """Write entries per case as one commit; cases that rest, end, or are lost leave the batch."""
         told = emitted or {}
         changes = [
-            Change(case_id, tuple(lines), fence=self.cases[case_id].fence, emitted=tuple(told.get(case_id, ())))
+            _change(case, lines, told.get(case_id, ()))
             for case_id, lines in entries.items()
-            if lines
+            if lines and (case := self.cases.get(case_id)) is not None
         ]
         if not changes:
             return
@@ -72,19 +90,56 @@ class Batch:
                 del self.cases[case_id]
 
 
+def _change(case: Case, entries: Sequence[Entry], emitted: Sequence[Arrival]) -> Change:
+    """Return the change, without what cannot be written as JSON: it must not spoil its neighbours' commit."""
+    try:
+        dumps([*(entry.body for entry in entries), *(arrival.payload for arrival in emitted)])
+    except (ValueError, TypeError, RecursionError) as error:
+        return Change(case.id, tuple(_writable(case, entry, error) for entry in entries), fence=case.fence)
+    return Change(case.id, tuple(entries), fence=case.fence, emitted=tuple(emitted))
+
+
+def _writable(case: Case, entry: Entry, error: Exception) -> Entry:
+    stage = str(entry.body.get("step") or entry.body.get("decision") or entry.kind)
+    why = mistake(case.id, stage, error)
+    if entry.kind is Kind.COMPLETED:  # it took place, whatever its result is made of
+        return Entry(entry.kind, {**entry.body, "result": None})
+    return failed(stage, why, attempts=1)
+
+
+def released(why: str) -> Entry:
+    """Return the entry by which a run gives a case back that it has no time left for."""
+    return Entry(Kind.RELEASED, {"by": why})
+
+
 def pending(system: System, case: Case) -> Stage | None:
-    """Return the one stage a case has to pass next, or None when it has passed all, or failed at one."""
-    facts = case.facts
-    if facts.failing:
+    """Return the first stage a case still has to pass, or None when it has passed all, or failed at one."""
+    if case.facts.failing:
         return None
-    for stage in system.stages:
-        if stage.kind == "decision":
-            settled = stage.name in facts.decisions
-        else:
-            settled = stage.name in facts.steps and facts.steps[stage.name].state in ("completed", "skipped")
-        if not settled and not set(stage.on).isdisjoint(facts.happened):
-            return stage
-    return None
+    return next((stage for stage in system.stages if waits(stage, case)), None)
+
+
+def waits(stage: Stage, case: Case) -> bool:
+    """Tell whether a stage is part of a case by now and not settled yet."""
+    facts = case.facts
+    if stage.kind == "decision":
+        settled = stage.name in facts.decisions
+    else:
+        settled = stage.name in facts.steps and facts.steps[stage.name].state in ("completed", "skipped")
+    return not settled and not set(stage.on).isdisjoint(facts.happened)
+
+
+def obstacle(system: System, case: Case, stage: Stage) -> Stage | None:
+    """Return the first stage, of those that `stage` builds upon, that a case has to pass before it."""
+    after = {one.name: one.after for one in system.stages}
+    before: set[str] = set()
+    looking = list(stage.after)
+    while looking:
+        name = looking.pop()
+        if name not in before:
+            before.add(name)
+            looking += after.get(name, ())
+    return next((one for one in system.stages if one.name in before and waits(one, case)), None)
 
 
 def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:

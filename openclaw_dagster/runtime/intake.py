@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openclaw_dagster.clock import iso
 from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime.trouble import mistake
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.expressions import ExpressionFailed, compile_expression
 from openclaw_dagster.spec.model import EventTrigger, System, Trigger
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.events import Arrival, Opening
+
+if TYPE_CHECKING:
+    from openclaw_dagster.runtime.batch import Batch
+
+log = logging.getLogger(__name__)
+
+Payload = Mapping[str, Any]
 
 
 class ConditionFailed(ClawError):
@@ -26,45 +35,83 @@ def arrival(
     """Return the event of a trigger, ready for the log; ConditionFailed when its `when` has no value."""
     return Arrival(
         system=system.name, name=trigger.name, source=trigger.source, key=key, payload=payload,
-        retention=system.data.events.retention, openings=(opening(system, trigger, payload, key),), traceparent=traceparent,
+        retention=system.data.events.retention, openings=(opening(system, trigger, payload, key),),
+        traceparent=traceparent,
     )  # fmt: skip
 
 
 def opening(system: System, trigger: Trigger, payload: Mapping[str, Any], key: str) -> Opening:
     """Return the case that the event opens, or the note that it opens none because the condition is false."""
-    when = getattr(trigger, "when", None)
-    opens = True
-    if when is not None:
-        try:
-            opens = compile_expression(when).test({**payload, "payload": dict(payload)})
-        except ExpressionFailed as error:
-            raise ConditionFailed(trigger=f"{system.name}.{trigger.name}", cause=str(error)) from error
+    return _opening(system, trigger, key, opens=holds(system, trigger, payload))
+
+
+def _opening(system: System, trigger: Trigger, key: str, *, opens: bool) -> Opening:
     idempotency = getattr(trigger, "idempotency", None)
     return Opening(
-        system=system.name, trigger=trigger.name, key=key, digest=system.digest, rank=0 if trigger.critical else 1,
-        window=idempotency.window if idempotency else None, opens=opens,
+        system=system.name, trigger=trigger.name, key=key, digest=system.digest, opens=opens,
+        rank=0 if trigger.critical else 1, window=idempotency.window if idempotency else None,
     )  # fmt: skip
 
 
-def emitted(shop: Workspace, case: Case, event: str, payload: Mapping[str, Any], output: Any, generation: int = 1) -> Arrival:
-    """Return the event that a case emits, with the cases it opens in systems that listen."""
+def holds(system: System, trigger: Trigger, payload: Mapping[str, Any]) -> bool:
+    """Tell whether a trigger's `when` lets the payload in; ConditionFailed when it has no value."""
+    when = getattr(trigger, "when", None)
+    if when is None:
+        return True
+    try:
+        return compile_expression(when).test({**payload, "payload": dict(payload)})
+    except ExpressionFailed as error:
+        raise ConditionFailed(trigger=f"{system.name}.{trigger.name}", cause=str(error)) from error
+
+
+def emitted(batch: Batch, case: Case, event: str, output: Any, stage: str, generation: int = 1) -> Arrival:
+    """Return the event that a stage of a case emits, with the cases it opens in systems that listen."""
+    return announce(
+        batch.shop,
+        case,
+        event,
+        batch.payload(case),
+        output,
+        stage,
+        generation,
+        traceparent=batch.parent(case),
+    )
+
+
+def announce(
+    shop: Workspace,
+    case: Case,
+    event: str,
+    payload: Mapping[str, Any],
+    output: Any,
+    stage: str,
+    generation: int = 1,
+    *,
+    traceparent: str | None = None,
+) -> Arrival:
+    """Return the event that a stage of a case emits; it opens one case per listener and generation."""
     name = f"{case.system}.{event}"
-    told = {**payload, "event": {"name": name, "case": case.id, "key": case.key, "at": iso(shop.clock.now()), "output": output}}
-    key = f"{case.id}:{event}:{generation}"
-    openings = []
-    for system, trigger in shop.listeners(name):
-        try:
-            openings.append(opening(system, trigger, told, key))
-        except ConditionFailed:
-            # a listener's broken condition must not stop the case that emits; the listener's own check warned of it
-            openings.append(Opening(system.name, trigger.name, key, system.digest, opens=False))
+    about = {"name": name, "case": case.id, "key": case.key, "at": iso(shop.clock.now()), "output": output}
+    told = {**payload, "event": about}
+    key = f"{case.id}:{stage}:{event}:{generation}"
     system = shop.version(case.digest)
     return Arrival(
-        system=case.system, name=event, source="emitted", key=key, payload=told, retention=system.data.events.retention,
-        openings=tuple(openings), case_id=case.id,
+        system=case.system, name=event, source="emitted", key=key, payload=told,
+        retention=system.data.events.retention, case_id=case.id, traceparent=traceparent,
+        openings=tuple(_heard(one, trigger, told, key, case) for one, trigger in shop.listeners(name)),
     )  # fmt: skip
 
 
-def is_listener(trigger: Trigger) -> bool:
-    """Tell whether a trigger is started by other systems' events."""
-    return isinstance(trigger, EventTrigger)
+def _heard(system: System, trigger: EventTrigger, told: Mapping[str, Any], key: str, case: Case) -> Opening:
+    """Return what a listener makes of an event.
+
+    A condition without a value must not stop the case that emits, and must not be taken for false either: the
+    listener's case is opened, fails at its trigger before anything is done, and waits among the dead letters.
+    """
+    try:
+        return opening(system, trigger, told, key)
+    except ConditionFailed as error:
+        log.error("case %s emitted what %s.%s cannot judge: %s", case.id, system.name, trigger.name, error)
+    except Exception as error:
+        mistake(case.id, f"the condition of {system.name}.{trigger.name}", error)
+    return _opening(system, trigger, key, opens=True)

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, assert_never
 
 from openclaw_dagster.adapters.call import Call
 from openclaw_dagster.adapters.outcome import Absent, Answered, Failed, Outcome, Refused, Unknown
+from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime.trouble import said
 from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.spec.contracts import Operation
 from openclaw_dagster.spec.expressions import compile_template
 from openclaw_dagster.spec.model import Decision, Source, System
 from openclaw_dagster.store.case import Case
 
+#: The longest (ms) a source may take to answer.
+SOURCE_TIMEOUT = 10_000
 
-class MissingInput(Exception):
-    """A decision's input cannot be had; the text names it and says where it was looked for."""
+#: Gives the time (ms) that a call may take, at most what it is given.
+Time = Callable[[int], int]
+
+
+class MissingInput(ClawError):
+    """The input {name!r} of {decision} cannot be had: {why}."""
+
+    code = "CLAW321"
 
 
 class SourceTrouble(Exception):
-    """A source did not answer now, but may later; `outcome` is what it said."""
+    """A source did not answer now, but may later, not before `retry_after` ms."""
 
-    def __init__(self, name: str, outcome: Failed) -> None:
-        super().__init__(f"the source {name} did not answer: {outcome.reason}")
-        self.outcome = outcome
+    def __init__(self, name: str, reason: str, retry_after: int | None) -> None:
+        super().__init__(f"the source {name} did not answer: {reason}")
+        self.retry_after = retry_after
+
+
+class NoTime(Exception):
+    """So little is left of the lease that no source is asked any more."""
 
 
 def scope(shop: Workspace, case: Case, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,22 +51,38 @@ def scope(shop: Workspace, case: Case, payload: Mapping[str, Any]) -> dict[str, 
     return names
 
 
-def inputs(shop: Workspace, system: System, decision: Decision, case: Case, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a decision's inputs: payload, decisions, steps, sources, constants, in this order."""
+def operation(shop: Workspace, system: System, action: str) -> Operation:
+    """Return an action's contract as the case's own version of the system has it; NoSuchAction."""
+    return system.operations.get(action) or shop.adapters.operation(action)
+
+
+def reads(system: System, decision: Decision) -> bool:
+    """Tell whether a decision may have to ask a source."""
+    return any(source.name in decision.inputs for source in system.data.sources)
+
+
+def inputs(
+    shop: Workspace, system: System, decision: Decision, case: Case, payload: Mapping[str, Any], time: Time
+) -> dict[str, Any]:
+    """Return a decision's inputs: payload, decisions, steps, sources, constants, in this order.
+
+    Raises MissingInput for one that cannot be had, SourceTrouble for one that may be had later, NoTime.
+    """
     known = scope(shop, case, payload)
     sources = {source.name: source for source in system.data.sources}
     found: dict[str, Any] = {}
     for name in decision.inputs:
         before = name in payload or name in case.facts.decisions or _done(case, name)
         if name in sources and not before:
-            found[name] = _read(shop, sources[name], case, known)
+            found[name] = _read(shop, system, decision, sources[name], case, known, time)
         elif name in known:
             found[name] = known[name]
         else:
-            raise MissingInput(
-                f"the input {name!r} of {decision.name} cannot be had: the payload has {_list(payload)}, "
-                f"the constants of the environment {_list(shop.environment.constants)}, and no decision, step or source has the name"
+            why = (
+                f"the payload has {_list(payload)}, the constants of the environment "
+                f"{_list(shop.environment.constants)}, and no decision, finished step or source has the name"
             )
+            raise MissingInput(name=name, decision=decision.name, why=why)
     return found
 
 
@@ -63,18 +94,35 @@ def _list(names: Mapping[str, Any]) -> str:
     return ", ".join(sorted(names)[:12]) or "none"
 
 
-def _read(shop: Workspace, source: Source, case: Case, known: Mapping[str, Any]) -> Any:
+def _read(
+    shop: Workspace,
+    system: System,
+    decision: Decision,
+    source: Source,
+    case: Case,
+    known: Mapping[str, Any],
+    time: Time,
+) -> Any:
+    timeout = time(SOURCE_TIMEOUT)
+    if timeout == 0:
+        raise NoTime
     args = compile_template(dict(source.arguments)).render(known)
-    operation = shop.adapters.operation(source.read)
+    asked = operation(shop, system, source.read)
+    given = args if isinstance(args, dict) else {}
     outcome: Outcome = shop.adapters.call(
-        Call(source.read, operation, args if isinstance(args, dict) else {}, key=f"{case.id}:{source.name}", timeout=10_000, traceparent=None)
+        Call(source.read, asked, given, key=f"{case.id}:{source.name}", timeout=timeout)
     )
     match outcome:
         case Answered(result):
             return result
         case Absent():
             return None
-        case Failed():
-            raise SourceTrouble(source.name, outcome)
-        case Refused(reason) | Unknown(reason):
-            raise MissingInput(f"the source {source.name} refused: {reason}")
+        case Failed(reason, retry_after):
+            raise SourceTrouble(source.name, said(source.read, reason), retry_after)
+        case Unknown(reason):
+            raise SourceTrouble(source.name, said(source.read, reason), None)
+        case Refused(reason):
+            why = f"its source {source.read} refused: {said(source.read, reason)}"
+            raise MissingInput(name=source.name, decision=decision.name, why=why)
+        case _:
+            assert_never(outcome)

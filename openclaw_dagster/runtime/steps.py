@@ -1,4 +1,4 @@
-"""One step for every case of a batch that has to take it: look first, claim the effect, call, write what came of it."""
+"""One step for every case of a batch that has to take it: look, claim the effect, call, write what came."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from openclaw_dagster import telemetry
 from openclaw_dagster.adapters.call import Call
 from openclaw_dagster.adapters.outcome import Absent, Answered, Failed, Outcome, Refused, Unknown
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.faults import point
 from openclaw_dagster.runtime import intake
-from openclaw_dagster.runtime.batch import GRACE, Batch, side_by_side
-from openclaw_dagster.runtime.decide import failed
+from openclaw_dagster.runtime.batch import GRACE, SIDE_BY_SIDE, Batch, released, side_by_side
+from openclaw_dagster.runtime.calls import call, fitting, verify_action
+from openclaw_dagster.runtime.history import open_before, taken_back_perhaps
 from openclaw_dagster.runtime.retry import wait
-from openclaw_dagster.runtime.scope import scope
-from openclaw_dagster.spec.contracts import Operation
+from openclaw_dagster.runtime.scope import operation, scope
+from openclaw_dagster.runtime.trouble import failed, failure, mistake, said, short
 from openclaw_dagster.spec.expressions import compile_expression, compile_template
 from openclaw_dagster.spec.model import Step
 from openclaw_dagster.store.case import Case, StepFact
+from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.events import Arrival
 
@@ -35,6 +36,7 @@ class Attempt:
     step: Step
     call: Call
     number: int
+    generation: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Question:
     step: Step
     ask: Call
     then: Attempt
+
+
+@dataclass(frozen=True)
+class TooLate:
+    """The call was not made: its lease is over, so another process may be at it by now."""
 
 
 def take(batch: Batch, cases: Sequence[Case], name: str) -> None:
@@ -68,30 +75,56 @@ def take(batch: Batch, cases: Sequence[Case], name: str) -> None:
 def _prepare(batch: Batch, case: Case, step: Step) -> Entry | Attempt | Question:
     """Look at how the step stands and say what is to be done; nothing is written or called here."""
     fact = case.facts.steps.get(step.name, StepFact("waiting"))
-    known = scope(batch.shop, case, batch.payload(case))
     try:
-        if fact.attempt == 0 and step.when is not None and not compile_expression(step.when).test(known):
-            return Entry(Kind.SKIPPED, {"step": step.name, "why": f"{step.when} is false"})
-        if missing := [need for need in step.needs if not _completed(case, need)]:
-            return Entry(Kind.SKIPPED, {"step": step.name, "why": f"{', '.join(missing)} was not done on this branch"})
-        # what was sent under a key is sent again under it, whatever the expressions would say now
-        args = fact.args if fact.attempt else _arguments(step, case, batch.payload(case), known)
-        operation = batch.shop.adapters.operation(step.action)
+        return _look(batch, case, step, fact)
+    except DatabaseAway:
+        raise
     except ClawError as error:
-        return failed(step.name, str(error), attempts=fact.attempt, step=step.name)
-    key = fact.key or f"{case.id}:{step.name}:{fact.generation}"
-    call = Call(step.action, operation, args, key, step.timeout, telemetry.traceparent())
-    attempt = Attempt(case, step, call, fact.attempt + 1)
-    if operation.effect == "read" or fact.state not in ("begun", "unknown"):
-        return attempt
-    return _unclear(batch, fact, attempt)
+        problem = str(error)
+    except Exception as error:
+        problem = mistake(case.id, step.name, error)
+    if fact.state in ("begun", "unknown"):
+        return _park(step, fact.attempt, problem)
+    return failed(step.name, problem, attempts=fact.attempt, step=step.name)
+
+
+def _look(batch: Batch, case: Case, step: Step, fact: StepFact) -> Entry | Attempt | Question:
+    if missing := [need for need in step.needs if not _completed(case, need)]:
+        return _skipped(step, f"{', '.join(missing)} was not done on this branch")
+    known = scope(batch.shop, case, batch.payload(case))
+    fresh = fact.state == "waiting" and fact.attempt == 0
+    if fresh and step.when is not None and not compile_expression(step.when).test(known):
+        return _skipped(step, f"{step.when} is false")
+    # what was sent under a key is sent again under it, whatever the expressions would say now
+    args = _arguments(step, case, batch.payload(case), known) if fresh else dict(fact.args)
+    contract = operation(batch.shop, batch.system(case), step.action)
+    writes = contract.effect != "read"
+    unclear = writes and fact.state in ("begun", "unknown")
+    # done once and perhaps taken back since: under its old key the far side would give its old answer
+    again = writes and case.redrives > 0 and bool(fact.key) and _taken_back_perhaps(batch, case, step)
+    generation = fact.generation + 1 if again else fact.generation
+    key = fact.key if fact.key and not again else f"{case.id}:{step.name}:{generation}"
+    attempt = Attempt(
+        case, step, Call(step.action, contract, args, key, step.timeout), fact.attempt + 1, generation
+    )
+    return _unclear(batch, attempt, fact, again=again) if unclear else attempt
+
+
+def _skipped(step: Step, why: str) -> Entry:
+    return Entry(Kind.SKIPPED, {"step": step.name, "why": why})
 
 
 def _completed(case: Case, name: str) -> bool:
     return name in case.facts.steps and case.facts.steps[name].state == "completed"
 
 
-def _arguments(step: Step, case: Case, payload: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+def _taken_back_perhaps(batch: Batch, case: Case, step: Step) -> bool:
+    return taken_back_perhaps(batch.shop.ledger.journal(case.id), step.name)
+
+
+def _arguments(
+    step: Step, case: Case, payload: Mapping[str, Any], known: Mapping[str, Any]
+) -> dict[str, Any]:
     if step.arguments is None:
         return {**payload, **{name: dict(made.output) for name, made in case.facts.decisions.items()}}
     rendered = compile_template(step.arguments).render(known)
@@ -99,80 +132,89 @@ def _arguments(step: Step, case: Case, payload: Mapping[str, Any], known: Mappin
     return rendered
 
 
-def _unclear(batch: Batch, fact: StepFact, attempt: Attempt) -> Entry | Attempt | Question:
+def _unclear(batch: Batch, attempt: Attempt, fact: StepFact, *, again: bool) -> Entry | Attempt | Question:
     """The last call of this step was sent, or may have been, and nobody wrote down what came of it."""
-    operation, step = attempt.call.operation, attempt.step
-    verify = verify_action(step, operation)
+    step, contract = attempt.step, attempt.call.operation
+    why = said(step.action, fact.error) or "its worker died before it wrote down what the answer was"
+    verify = verify_action(step, contract)
     if verify is not None:
-        args = {**attempt.call.args, "idempotency_key": attempt.call.key}
-        asked = batch.shop.adapters.operation(verify)
-        return Question(attempt.case, step, Call(verify, asked, _fitting(args, asked), attempt.call.key, step.timeout), attempt)
-    if operation.idempotent:
-        return attempt if fact.attempt <= step.retries.max else _park(step, fact.attempt, fact.error or "no answer came")
-    return _park(step, fact.attempt, "it was sent, no answer came, and the adapter has no way to ask whether it took place")
-
-
-def verify_action(step: Step, operation: Operation) -> str | None:
-    """Return the action that tells whether a step's write took place, if there is one."""
-    if step.unknown_outcome is not None:
-        return step.unknown_outcome.verify
-    return f"{step.action.split('.')[0]}.{operation.verify}" if operation.verify else None
-
-
-def _fitting(args: Mapping[str, Any], operation: Operation) -> dict[str, Any]:
-    """Return the arguments an operation takes, out of more; all of them when its contract does not say."""
-    known = (operation.input or {}).get("properties")
-    return {name: value for name, value in args.items() if known is None or name in known}
+        args = {**attempt.call.args, "idempotency_key": fact.key}
+        asked = operation(batch.shop, batch.system(attempt.case), verify)
+        return Question(
+            attempt.case, step, Call(verify, asked, fitting(args, asked), fact.key, step.timeout), attempt
+        )
+    if contract.idempotent and not again and fact.attempt <= step.retries.max:
+        return attempt
+    return _park(step, fact.attempt, why)
 
 
 def _ask(batch: Batch, questions: Sequence[Question]) -> list[Attempt]:
-    """Ask whether calls of unknown outcome took place; return those that certainly did not and may be made again."""
-    answers = side_by_side(lambda question: batch.shop.adapters.call(question.ask), questions)
+    """Ask whether calls of unknown outcome took place; return those that did not and may be made again."""
+    answers = side_by_side(lambda question: _answer(batch, question), questions)
     entries: dict[str, list[Entry]] = {}
     emitted: dict[str, list[Arrival]] = {}
     again: list[Attempt] = []
     for question, answer in zip(questions, answers, strict=True):
         attempt, step = question.then, question.step
-        tried = attempt.number - 1
         match answer:
+            case TooLate():
+                entries[question.case.id] = [released("no time was left to ask what became of a call")]
             case Answered(result):
                 entries[question.case.id] = [_done(step, result, via=question.ask.action)]
-                emitted[question.case.id] = _told(batch, question.case, step, result)
+                generation = question.case.facts.steps[step.name].generation
+                emitted[question.case.id] = _told(batch, question.case, step, result, generation)
+            case Absent() if attempt.number > step.retries.max + 1:
+                tried = attempt.number - 1
+                none = f"{question.ask.action} says that none took place"
+                problem = f"{step.action}: no answer came in {tried} attempts, and {none}"
+                entries[question.case.id] = [failed(step.name, problem, attempts=tried, step=step.name)]
             case Absent():
-                if tried > step.retries.max:
-                    problem = f"no answer came in {tried} attempts, and {question.ask.action} says that none took place"
-                    entries[question.case.id] = [failed(step.name, problem, attempts=tried, step=step.name)]
-                else:
-                    again.append(attempt)
+                again.append(attempt)
             case Failed(reason) | Refused(reason) | Unknown(reason):
-                entries[question.case.id] = [_ask_later(batch, question, reason, getattr(answer, "retry_after", None))]
+                entries[question.case.id] = [
+                    _ask_later(batch, question, reason, getattr(answer, "retry_after", None))
+                ]
             case _:
                 assert_never(answer)
     batch.write(entries, emitted)
     return again
 
 
+def _answer(batch: Batch, question: Question) -> Outcome | TooLate:
+    time = batch.time(question.case, question.ask.timeout)
+    if time == 0:
+        return TooLate()
+    ask = question.ask
+    return call(batch, question.case, question.step, Call(ask.action, ask.operation, ask.args, ask.key, time))
+
+
 def _ask_later(batch: Batch, question: Question, reason: str, retry_after: int | None) -> Entry:
     asked = question.case.facts.steps[question.step.name].asked + 1
     tried = question.then.number - 1
+    answer = f"{question.ask.action} does not tell whether it took place: {said(question.ask.action, reason)}"
     if asked >= MOST_QUESTIONS:
-        return _park(question.step, tried, f"{question.ask.action} did not tell in {asked} tries whether it took place: {reason}")
+        return _park(question.step, tried, f"{answer} (asked {asked} times)")
     due = batch.shop.clock.now() + wait(question.step.retries, asked, retry_after)
-    return Entry(Kind.UNKNOWN, {"step": question.step.name, "attempt": tried, "asked": asked, "error": reason, "due_at": due})
+    return _rests(Kind.UNKNOWN, question.step, tried, answer, due, asked=asked)
 
 
 def _park(step: Step, attempt: int, why: str) -> Entry:
-    error = f"whether {step.action} took place is not known: {why}"
+    error = short(f"whether {step.action} took place is not known: {why}")
     return Entry(Kind.PARKED, {"step": step.name, "attempt": attempt, "error": error})
+
+
+def _rests(kind: Kind, step: Step, attempt: int, error: str, due: int, *, asked: int = 0) -> Entry:
+    body = {"step": step.name, "attempt": attempt, "error": short(error), "due_at": due}
+    return Entry(kind, {**body, "asked": asked} if kind is Kind.UNKNOWN else body)
 
 
 def _attempt(batch: Batch, attempts: Sequence[Attempt]) -> None:
     """Claim the effects, make the calls side by side, write what came of them."""
-    now = batch.shop.clock.now()
     # with more calls than go side by side, the last one begins only after those before it had their time
-    rounds = -(-len(attempts) // 8)
-    begun = {one.case.id: [_begun(one, now + rounds * one.step.timeout + GRACE)] for one in attempts}
-    batch.write(begun)
+    rounds = -(-len(attempts) // SIDE_BY_SIDE)
+    longest = max((one.step.timeout for one in attempts), default=0)
+    until = batch.shop.clock.now() + rounds * longest + GRACE
+    batch.write({one.case.id: [_begun(one, until)] for one in attempts})
     point("effect.claimed")
     mine = [one for one in attempts if one.case.id in batch.cases]
     outcomes = side_by_side(lambda one: _call(batch, one), mine)
@@ -180,53 +222,70 @@ def _attempt(batch: Batch, attempts: Sequence[Attempt]) -> None:
     entries: dict[str, list[Entry]] = {}
     emitted: dict[str, list[Arrival]] = {}
     for one, outcome in zip(mine, outcomes, strict=True):
-        entries[one.case.id] = [_settled(batch, one, outcome)]
-        if isinstance(outcome, Answered | Absent):
-            emitted[one.case.id] = _told(batch, one.case, one.step, outcome.result if isinstance(outcome, Answered) else None)
+        entry = _settled(batch, one, outcome)
+        entries[one.case.id] = [entry]
+        if entry.kind is Kind.COMPLETED:
+            emitted[one.case.id] = _told(batch, one.case, one.step, entry.body["result"], one.generation)
     batch.write(entries, emitted)
     point("effect.finished")
 
 
 def _begun(one: Attempt, until: int) -> Entry:
-    generation = one.case.facts.steps[one.step.name].generation if one.step.name in one.case.facts.steps else 1
     return Entry(Kind.BEGUN, {
-        "step": one.step.name, "action": one.step.action, "attempt": one.number, "generation": generation,
+        "step": one.step.name, "action": one.step.action, "attempt": one.number, "generation": one.generation,
         "key": one.call.key, "args": dict(one.call.args), "until": until,
     })  # fmt: skip
 
 
-def _call(batch: Batch, one: Attempt) -> Outcome:
+def _call(batch: Batch, one: Attempt) -> Outcome | TooLate:
     held = batch.cases[one.case.id]
     if held.due_at is not None and batch.shop.clock.now() + one.step.timeout > held.due_at:
-        # this process slept past its lease between the claim and the call: somebody else may be at it by now
-        return Failed("the lease ran out before the call was made", None)
-    names = {"claw.system": one.case.system, "claw.case": one.case.id, "claw.node": one.step.name, "claw.attempt": one.number}
-    with telemetry.span("claw.step", names, parent=batch.parent(one.case)):
-        try:
-            return batch.shop.adapters.call(one.call)
-        except ClawError as error:  # nothing stands behind the action in this environment
-            return Refused(str(error))
+        return TooLate()
+    outcome = call(batch, one.case, one.step, one.call)
+    point("effect.sent")
+    return outcome
 
 
-def _settled(batch: Batch, one: Attempt, outcome: Outcome) -> Entry:
-    step = one.step
+def _settled(batch: Batch, one: Attempt, outcome: Outcome | TooLate) -> Entry:
+    step, tried = one.step, one.number
     match outcome:
         case Answered(result):
             return _done(step, result)
         case Absent():
             return _done(step, None)
+        case TooLate():
+            # not made, so not counted; but what was sent under its key before stays as it was sent
+            before = one.case.facts.steps.get(step.name)
+            count = max(tried - 1, 1 if before and before.key else 0)
+            why = "the worker was held up until its lease was over; the call was not made"
+            return _rests(Kind.RETRY, step, count, why, batch.shop.clock.now())
         case Refused(reason):
-            return failed(step.name, f"{step.action} refused: {reason}", attempts=one.number, step=step.name)
+            return _given_up(batch, one, f"{step.action} refused: {said(step.action, reason)}")
         case Failed(reason, retry_after):
-            if one.number > step.retries.max:
-                return failed(step.name, f"{step.action} failed: {reason}", attempts=one.number, step=step.name)
-            due = batch.shop.clock.now() + wait(step.retries, one.number, retry_after)
-            return Entry(Kind.RETRY, {"step": step.name, "attempt": one.number, "error": reason, "due_at": due})
+            if tried > step.retries.max:
+                return _given_up(batch, one, failure(step.action, reason, tried))
+            due = batch.shop.clock.now() + wait(step.retries, tried, retry_after)
+            return _rests(Kind.RETRY, step, tried, failure(step.action, reason, 1), due)
         case Unknown(reason):
-            due = batch.shop.clock.now() + wait(step.retries, one.number)
-            return Entry(Kind.UNKNOWN, {"step": step.name, "attempt": one.number, "asked": 0, "error": reason, "due_at": due})
+            why = said(step.action, reason)
+            if verify_action(step, one.call.operation) is None and not one.call.operation.idempotent:
+                return _park(step, tried, f"{why}; its adapter has no way to ask")
+            due = batch.shop.clock.now() + wait(step.retries, tried)
+            return _rests(Kind.UNKNOWN, step, tried, f"{step.action}: {why}", due)
         case _:
             assert_never(outcome)
+
+
+def _given_up(batch: Batch, one: Attempt, error: str) -> Entry:
+    """Fail the step, or let a person tell when an earlier attempt had no answer and nothing can be asked."""
+    step, contract = one.step, one.call.operation
+    if one.number > 1 and contract.effect != "read" and verify_action(step, contract) is None:
+        records = batch.shop.ledger.journal(one.case.id)
+        if open_before(records, step.name):
+            return _park(
+                step, one.number, f"an earlier attempt got no answer, and the last one says: {error}"
+            )
+    return failed(step.name, error, attempts=one.number, step=step.name)
 
 
 def _done(step: Step, result: Any, via: str | None = None) -> Entry:
@@ -238,8 +297,7 @@ def _done(step: Step, result: Any, via: str | None = None) -> Entry:
     return Entry(Kind.COMPLETED, body)
 
 
-def _told(batch: Batch, case: Case, step: Step, result: Any) -> list[Arrival]:
+def _told(batch: Batch, case: Case, step: Step, result: Any, generation: int) -> list[Arrival]:
     if not step.emits:
         return []
-    generation = case.facts.steps[step.name].generation if step.name in case.facts.steps else 1
-    return [intake.emitted(batch.shop, case, step.emits, batch.payload(case), result, generation)]
+    return [intake.emitted(batch, case, step.emits, result, step.name, generation)]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from openclaw_dagster.adapters.call import Call
-from openclaw_dagster.adapters.outcome import Absent, Answered, Failed, Refused, Unknown
-from openclaw_dagster.runtime.batch import GRACE, Batch
+from openclaw_dagster.adapters.outcome import Absent, Answered, Failed, Outcome, Refused, Unknown
+from openclaw_dagster.errors import ClawError
+from openclaw_dagster.faults import point
+from openclaw_dagster.runtime.batch import GRACE, MOST_DEATHS, Batch
+from openclaw_dagster.runtime.calls import call, fitting
 from openclaw_dagster.runtime.retry import wait
+from openclaw_dagster.runtime.scope import operation
+from openclaw_dagster.runtime.trouble import failure, said, short
+from openclaw_dagster.spec.contracts import Operation
 from openclaw_dagster.spec.model import Step, System
-from openclaw_dagster.store.case import Case
+from openclaw_dagster.store.case import Case, StepFact
+from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.entries import Entry, Kind
 
 
 def undo(batch: Batch, case: Case) -> Case | None:
-    """Take back every step that says how; return the case when all is tried, None when it rests or is lost."""
+    """Take back every step that says how; return the case when all is tried, None when it left the batch."""
     while (step := next_undo(batch.system(case), case)) is not None:
         _undo(batch, case, step)
         if case.id not in batch.cases:
@@ -33,39 +42,78 @@ def next_undo(system: System, case: Case) -> Step | None:
 
 
 def _undo(batch: Batch, case: Case, step: Step) -> None:
-    fact = case.facts.steps[step.name]
+    """Take one step back; afterwards it is undone, given up, or the case rests or is lost."""
     assert step.undo is not None
-    operation = batch.shop.adapters.operation(step.undo)
-    attempt = fact.undo_attempt + 1
-    if fact.state == "undoing" and fact.fence != case.fence and not operation.idempotent and fact.error == "":
-        # a worker died between calling and writing, and the far side would not notice a second call
-        batch.write({case.id: [_given_up(step, "whether it was taken back is not known: the worker died during the call")]})
+    fact = case.facts.steps[step.name]
+    try:
+        contract = operation(batch.shop, batch.system(case), step.undo)
+    except DatabaseAway:
+        raise
+    except ClawError as error:
+        batch.write({case.id: [_given_up(step, str(error))]})
         return
+    if (why := _hopeless(case, step, fact, contract)) is not None:
+        batch.write({case.id: [_given_up(step, why)]})
+        return
+    attempt = fact.undo_attempt + 1
+    body = {"step": step.name, "action": step.undo, "attempt": attempt}
     until = batch.shop.clock.now() + step.timeout + GRACE
-    batch.write({case.id: [Entry(Kind.UNDO_BEGUN, {"step": step.name, "action": step.undo, "attempt": attempt, "until": until})]})
+    batch.write({case.id: [Entry(Kind.UNDO_BEGUN, {**body, "until": until})]})
+    point("undo.begun")
     if case.id not in batch.cases:
         return
+    if batch.shop.clock.now() + step.timeout > until:
+        entry = _later(batch, step, attempt, f"{step.undo}: the worker was held up until its lease was over")
+    else:
+        outcome = call(batch, case, step, _taking_back(step, fact, contract))
+        point("undo.sent")
+        entry = _settled(batch, step, attempt, contract, outcome)
+    batch.write({case.id: [entry]})
+    point("undo.finished")
+
+
+def _hopeless(case: Case, step: Step, fact: StepFact, contract: Operation) -> str | None:
+    """Return why nothing more is tried, or None when it is."""
+    unanswered = fact.state == "undoing" and fact.error == ""
+    if unanswered and not contract.idempotent:
+        # a second call would be a second effect, because the far side would not notice that it is the same
+        return f"whether {step.undo} took place is not known: the worker died during the call"
+    if fact.state == "undoing" and (fact.undo_attempt > step.retries.max or case.facts.deaths >= MOST_DEATHS):
+        return f"{step.undo} had no answer in {fact.undo_attempt} attempts"
+    return None
+
+
+def _taking_back(step: Step, fact: StepFact, contract: Operation) -> Call:
+    assert step.undo is not None
     result = fact.result if isinstance(fact.result, dict) else {}
-    known = (operation.input or {}).get("properties")
     args = {**fact.args, **result, "idempotency_key": fact.key}
-    fitting = {name: value for name, value in args.items() if known is None or name in known}
-    outcome = batch.shop.adapters.call(Call(step.undo, operation, fitting, f"{fact.key}:undo", step.timeout))
+    return Call(step.undo, contract, fitting(args, contract), f"{fact.key}:undo", step.timeout)
+
+
+def _settled(batch: Batch, step: Step, attempt: int, contract: Operation, outcome: Outcome) -> Entry:
+    action = step.undo or ""
     match outcome:
         case Answered() | Absent():
-            entry = Entry(Kind.UNDONE, {"step": step.name})
+            return Entry(Kind.UNDONE, {"step": step.name})
         case Refused(reason):
-            entry = _given_up(step, f"{step.undo} refused: {reason}")
-        case Unknown(reason) if not operation.idempotent:
-            entry = _given_up(step, f"whether {step.undo} took place is not known: {reason}")
+            return _given_up(step, f"{action} refused: {said(action, reason)}")
+        case Unknown(reason) if not contract.idempotent:
+            return _given_up(step, f"whether {action} took place is not known: {said(action, reason)}")
         case Failed(reason) | Unknown(reason):
-            entry = _given_up(step, f"{step.undo} failed: {reason}") if attempt > step.retries.max else _later(batch, step, attempt, reason)
-    batch.write({case.id: [entry]})
+            if attempt > step.retries.max:
+                return _given_up(step, failure(action, reason, attempt))
+            after = outcome.retry_after if isinstance(outcome, Failed) else None
+            return _later(batch, step, attempt, failure(action, reason, 1), after)
+        case _:
+            assert_never(outcome)
 
 
-def _later(batch: Batch, step: Step, attempt: int, reason: str) -> Entry:
-    due = batch.shop.clock.now() + wait(step.retries, attempt)
-    return Entry(Kind.UNDO_RETRY, {"step": step.name, "attempt": attempt, "error": reason, "due_at": due})
+def _later(batch: Batch, step: Step, attempt: int, reason: str, retry_after: int | None = None) -> Entry:
+    due = batch.shop.clock.now() + wait(step.retries, attempt, retry_after)
+    return Entry(
+        Kind.UNDO_RETRY, {"step": step.name, "attempt": attempt, "error": short(reason), "due_at": due}
+    )
 
 
 def _given_up(step: Step, error: str) -> Entry:
-    return Entry(Kind.UNDO_FAILED, {"step": step.name, "error": error})
+    return Entry(Kind.UNDO_FAILED, {"step": step.name, "error": short(error)})

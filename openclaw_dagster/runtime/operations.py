@@ -1,0 +1,189 @@
+"""What people do to cases: redrive a dead letter, tell what became of a call, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime.batch import pending
+from openclaw_dagster.runtime.intake import announce
+from openclaw_dagster.runtime.trouble import short
+from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.store.canonical import dumps
+from openclaw_dagster.store.case import Case, StepFact
+from openclaw_dagster.store.entries import Entry, Kind
+from openclaw_dagster.store.events import Arrival
+from openclaw_dagster.store.ledger import Change
+
+#: How often one case may be redriven: what fails that often is not mended by trying.
+MOST_REDRIVES = 10
+#: The states in which a case waits for something and no worker holds it.
+WAITING = frozenset({"open", "waiting_retry", "awaiting_human"})
+
+
+class NoCase(ClawError):
+    """There is no case {case_id!r}: `claw case list` shows the newest."""
+
+    code = "CLAW340"
+
+
+class NotSaid(ClawError):
+    """Say {what}: it is kept in the case's journal for whoever reads it later."""
+
+    code = "CLAW341"
+
+
+class NotDead(ClawError):
+    """Case {case_id} is {state}, and only dead letters are redriven: `claw dlq list` shows them."""
+
+    code = "CLAW342"
+
+
+class RedrivenTooOften(ClawError):
+    """Case {case_id} was redriven {times} times, the most there is: mend the cause, and send its event anew."""
+
+    code = "CLAW343"
+
+
+class NoVersion(ClawError):
+    """Case {case_id} cannot be redriven under {system} as it is now, {why}: redrive it as it was."""
+
+    code = "CLAW344"
+
+
+class NoQuestion(ClawError):
+    """Case {case_id} is {state}; nobody has to say what became of a call: only a case that awaits a human is answered."""  # noqa: E501
+
+    code = "CLAW345"
+
+
+class BadResult(ClawError):
+    """The result is not JSON ({problem}): give what the far side would answer, such as {{"id": "BK-1"}}."""
+
+    code = "CLAW346"
+
+
+class NotCancelled(ClawError):
+    """Case {case_id} is {state} and cannot be cancelled: {repair}."""
+
+    code = "CLAW347"
+
+
+class Overtaken(ClawError):
+    """Case {case_id} has changed since it was looked at and is {state} now; nothing was done: look again."""
+
+    code = "CLAW348"
+
+
+def redrive(shop: Workspace, case_id: str, *, by: str, reason: str, same_version: bool = False) -> Case:
+    """Make a dead letter due again, under its system as it is now, or under its own version.
+
+    What failed or was taken back is done anew; what holds stays done; what nobody knows is asked first.
+    """
+    case = _case(shop, case_id, by, reason)
+    if case.state != "dead_lettered":
+        raise NotDead(case_id=case_id, state=case.state)
+    if case.redrives >= MOST_REDRIVES:
+        raise RedrivenTooOften(case_id=case_id, times=case.redrives)
+    digest = case.digest if same_version else _version(shop, case)
+    now = shop.clock.now()
+    body = {"by": by, "reason": short(reason), "digest": digest, "was": case.digest}
+    entries = [Entry(Kind.REDRIVEN, body)]
+    for name, fact in case.facts.steps.items():
+        if (error := _doubt(fact)) is not None:
+            # asked about as if for the first time: the attempts of before the redrive are over
+            about = {"step": name, "attempt": 0, "asked": 0, "error": error, "due_at": now}
+            entries.append(Entry(Kind.UNKNOWN, about))
+    return _write(shop, case, entries, frozenset({"dead_lettered"}))
+
+
+def _version(shop: Workspace, case: Case) -> str:
+    system = shop.systems.get(case.system)
+    if system is None:
+        raise NoVersion(case_id=case.id, system=case.system, why="which is not there any more")
+    if all(trigger.name != case.trigger for trigger in system.triggers):
+        raise NoVersion(case_id=case.id, system=case.system, why=f"which has no trigger {case.trigger}")
+    return system.digest
+
+
+def _doubt(fact: StepFact) -> str | None:
+    """Return what is not known about a step whose effect may stand, or None when it is known."""
+    if fact.state in ("stuck", "undoing"):
+        return f"it was done, and may have been taken back: {fact.error or 'no answer came'}"
+    if fact.state in ("begun", "unknown"):
+        return fact.error or "its worker died before it wrote down what the answer was"
+    return None
+
+
+def answer(
+    shop: Workspace, case_id: str, *, by: str, took_place: bool, result: Any = None, reason: str
+) -> Case:
+    """Tell whether the call took place whose outcome nobody knows; the case goes on with that knowledge."""
+    case = _case(shop, case_id, by, reason)
+    name = _asked_about(shop, case)
+    if case.state != "awaiting_human" or name is None:
+        raise NoQuestion(case_id=case_id, state=case.state)
+    try:
+        dumps(result)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BadResult(problem=str(error)) from error
+    body = {"step": name, "took_place": took_place, "result": result, "by": by, "reason": short(reason)}
+    step = shop.version(case.digest).step(name)
+    emitted: tuple[Arrival, ...] = ()
+    if took_place and step.emits:
+        body["emits"] = step.emits
+        generation = case.facts.steps[name].generation
+        event = shop.ledger.events([case.event_id]).get(case.event_id)
+        payload = (event.payload if event else None) or {}
+        parent = event.traceparent if event else None
+        emitted = (announce(shop, case, step.emits, payload, result, name, generation, traceparent=parent),)
+    return _write(shop, case, [Entry(Kind.ANSWERED, body)], frozenset({"awaiting_human"}), emitted)
+
+
+def _asked_about(shop: Workspace, case: Case) -> str | None:
+    """Return the step whose last call has an unknown outcome, when that is what the case waits for."""
+    if case.state != "awaiting_human":
+        return None
+    stage = pending(shop.version(case.digest), case)
+    fact = case.facts.steps.get(stage.name) if stage else None
+    return stage.name if stage and fact and fact.state == "unknown" else None
+
+
+def cancel(shop: Workspace, case_id: str, *, by: str, reason: str) -> Case:
+    """End a case that waits. What it did outside stays done, and the journal says what that is."""
+    case = _case(shop, case_id, by, reason)
+    if case.state == "running":
+        raise NotCancelled(case_id=case_id, state="running", repair="wait until its run has ended")
+    if case.state not in WAITING:
+        raise NotCancelled(case_id=case_id, state=case.state, repair="it has ended already")
+    standing = ("completed", "begun", "unknown", "undoing", "stuck")
+    stays = {name: fact.state for name, fact in case.facts.steps.items() if fact.state in standing}
+    body = {"by": by, "reason": short(reason), "stays": stays}
+    return _write(shop, case, [Entry(Kind.CANCELLED, body)], WAITING)
+
+
+def _case(shop: Workspace, case_id: str, by: str, reason: str) -> Case:
+    for said, what in ((by, "who you are"), (reason, "why you do it")):
+        if not said.strip():
+            raise NotSaid(what=what)
+    case = shop.ledger.case(case_id)
+    if case is None:
+        raise NoCase(case_id=case_id)
+    return case
+
+
+def _write(
+    shop: Workspace,
+    case: Case,
+    entries: Iterable[Entry],
+    only_in: frozenset[str],
+    emitted: tuple[Arrival, ...] = (),
+) -> Case:
+    """Write what one person said, unless anything has happened to the case since it was looked at."""
+    change = Change(case.id, tuple(entries), only_in=only_in, seen=case.seq, emitted=emitted)
+    written = shop.ledger.write([change])
+    if case.id in written.lost:
+        now = shop.ledger.case(case.id)
+        raise Overtaken(case_id=case.id, state=now.state if now else "gone")
+    return written.cases[case.id]
