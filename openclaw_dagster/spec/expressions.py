@@ -132,20 +132,35 @@ def compile_expression(
     return _compiled(text, allowed, frozenset((kinds or {}).items()))
 
 
-@lru_cache(maxsize=4096)
 def _compiled(text: str, allowed: frozenset[str] | None, kinds: frozenset[tuple[str, str]]) -> Expression:
-    roots = _roots(syntax(text))
-    names = frozenset(roots) - _TYPE_NAMES
-    for name, offset in roots.items():
-        if allowed is not None and name in names - allowed:
-            raise _wrong(text, offset, _unknown(name, allowed))
+    roots = _roots_of(text)
+    if allowed is not None:
+        for name, offset in roots.items():
+            if name not in allowed and name not in _TYPE_NAMES:
+                raise _wrong(text, offset, _unknown(name, allowed))
     held = dict(kinds)
-    types = {name: KINDS[held.get(name, "dyn")] for name in sorted(names)}
+    names = sorted(roots.keys() - _TYPE_NAMES)
+    return _program(text, tuple((name, held.get(name, "dyn")) for name in names))
+
+
+@lru_cache(maxsize=4096)
+def _roots_of(text: str) -> Mapping[str, int]:
+    return _roots(syntax(text))
+
+
+@lru_cache(maxsize=4096)
+def _program(text: str, kinds: tuple[tuple[str, str], ...]) -> Expression:
     try:
-        program = cel.NewEnv(variables=types).compile(text)
+        program = _environment(kinds).compile(text)
     except RuntimeError as error:
         raise _refused(text, str(error)) from None
-    return Expression(text=text, names=names, _program=program)
+    return Expression(text=text, names=frozenset(name for name, _ in kinds), _program=program)
+
+
+@lru_cache(maxsize=256)
+def _environment(kinds: tuple[tuple[str, str], ...]) -> Any:
+    """Return the library's environment for names of given kinds: its first compilation is the slow one."""
+    return cel.NewEnv(variables={name: KINDS[kind] for name, kind in kinds})
 
 
 @lru_cache(maxsize=1024)
@@ -162,7 +177,7 @@ def syntax(text: str) -> Node:
         problem = "it is empty: write a condition such as `order.value > 0`"
         raise ExpressionError(text=text, line=1, column=1, problem=problem)
     try:
-        parsed = cel.NewEnv().compile(text, disable_check=True).serialize()
+        parsed = _environment(()).compile(text, disable_check=True).serialize()
     except (RuntimeError, ValueError) as error:
         raise _refused(text, str(error)) from None
     node = _Reader(text, parsed).node

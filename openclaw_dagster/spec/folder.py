@@ -46,9 +46,10 @@ class DiskFolder:
             raise NoFile(f"{relative} does not exist", self._near(normal)) from None
         except OSError as error:
             raise NoFile(f"{relative} cannot be read: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise NoFile(f"{relative} is not a plain file")
         with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise NoFile(f"{relative} is not a plain file")
             data = file.read(MAX_FILE + 1)
         if len(data) > MAX_FILE:
             raise NoFile(f"{relative} is larger than {MAX_FILE // 1024} KiB")

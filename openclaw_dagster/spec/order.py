@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import Literal
 
 from openclaw_dagster.spec.model import Decision, Stage, Step
+
+
+#: Decisions before steps, then where it stands; the name comes along.
+Rank = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ def order_stages(
             emitters.setdefault(item.emits, []).append(item.name)
     stage_names = frozenset(item.name for item in items)
     waiting: dict[str, Stage] = {}
-    rank: dict[str, tuple[int, int, str]] = {}
+    rank: dict[str, Rank] = {}
     for index, item in enumerate(items):
         on = starts[item.name] if isinstance(item, Decision) else (item.on,)
         before = {name for event in on if event not in trigger_names for name in emitters.get(event, ())}
@@ -51,17 +56,24 @@ def order_stages(
     return _sorted(waiting, rank)
 
 
-def _sorted(
-    waiting: dict[str, Stage], rank: Mapping[str, tuple[int, int, str]]
-) -> tuple[Stage, ...] | Circle:
-    done: dict[str, Stage] = {}
-    while waiting:
-        ready = [stage for stage in waiting.values() if all(name in done for name in stage.after)]
-        if not ready:
-            return Circle(_circle(waiting))
-        first = min(ready, key=lambda stage: rank[stage.name])
-        done[first.name] = waiting.pop(first.name)
-    return tuple(done.values())
+def _sorted(waiting: dict[str, Stage], rank: Mapping[str, Rank]) -> tuple[Stage, ...] | Circle:
+    """Return the stages so that each stands after what it waits for, those that could change places by rank."""
+    followers: dict[str, list[str]] = {name: [] for name in waiting}
+    missing = {name: len(stage.after) for name, stage in waiting.items()}
+    for name, stage in waiting.items():
+        for before in stage.after:
+            followers[before].append(name)
+    ready = [rank[name] for name, count in missing.items() if not count]
+    heapify(ready)
+    done: list[Stage] = []
+    while ready:
+        *_, name = heappop(ready)
+        done.append(waiting.pop(name))
+        for following in followers[name]:
+            missing[following] -= 1
+            if not missing[following]:
+                heappush(ready, rank[following])
+    return Circle(_circle(waiting)) if waiting else tuple(done)
 
 
 def _circle(waiting: Mapping[str, Stage]) -> tuple[str, ...]:
