@@ -33,6 +33,7 @@ class Settings:
     host: str  # CLAW_HOST
     port: int  # CLAW_PORT
     public_url: str  # CLAW_PUBLIC_URL: how people reach this host, for links
+    workers: int  # CLAW_WORKERS: warm processes that execute runs; 0 leaves every run to a process of its own
 
     @property
     def environment_file(self) -> Path:
@@ -52,7 +53,14 @@ def read_settings(**overrides: str | None) -> Settings:
         raise BadSetting(name="CLAW_PORT", value=port, problem="a port is a number from 1 to 65535")
     database = overrides.get("database") or variable("CLAW_DATABASE_URL") or f"sqlite:///{home / 'ledger.db'}"
     if database.split(":")[0].split("+")[0] not in ("sqlite", "postgresql", "postgres"):
-        raise BadSetting(name="CLAW_DATABASE_URL", value=database.split(":")[0] + ":…", problem="write sqlite:///path or postgresql://…")
+        raise BadSetting(
+            name="CLAW_DATABASE_URL",
+            value=database.split(":")[0] + ":…",
+            problem="write sqlite:///path or postgresql://…",
+        )
+    workers = said("workers", "2")
+    if not workers.isdigit() or int(workers) > 64:
+        raise BadSetting(name="CLAW_WORKERS", value=workers, problem="write a number from 0 to 64")
     return Settings(
         home=home,
         specs=Path(said("specs", "claw_specs")).absolute(),
@@ -61,6 +69,7 @@ def read_settings(**overrides: str | None) -> Settings:
         host=host,
         port=int(port),
         public_url=said("public_url", f"http://{host}:{port}").rstrip("/"),
+        workers=int(workers),
     )
 
 
@@ -85,6 +94,7 @@ def as_variables(settings: Settings) -> dict[str, str]:
         "CLAW_HOST": settings.host,
         "CLAW_PORT": str(settings.port),
         "CLAW_PUBLIC_URL": settings.public_url,
+        "CLAW_WORKERS": str(settings.workers),
     }
 
 

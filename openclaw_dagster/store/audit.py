@@ -243,8 +243,8 @@ def _count(connection: sa.Connection, seen: _Seen) -> Iterator[Fault]:
         yield Fault("history", "the count of its rows cannot be read")
         return
     if (written.rows, written.total) != (seen.tally.rows, seen.tally.total):
-        problem = f"{written.rows} rows were written and {seen.tally.rows} are here, or other ones: some were taken away or added"
-        yield Fault("history", problem)
+        here = f"{written.rows} rows were written and {seen.tally.rows} are here, or other ones"
+        yield Fault("history", f"{here}: some were taken away or added")
 
 
 def _fits(text: Any, digest: str) -> bool:

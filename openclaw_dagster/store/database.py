@@ -25,7 +25,9 @@ class DatabaseAway(ClawError):
 
 
 class SchemaTooNew(ClawError):
-    """The ledger has schema {found}, and this version knows {known}: install the version that wrote it, or a newer one."""
+    """The ledger has schema {found}, and this version knows {known}: install the version that wrote it,
+    or a newer one.
+    """
 
     code = "CLAW202"
 
@@ -56,7 +58,7 @@ class Database:
     def read(self, *, damaged: bool = False) -> Iterator[sa.Connection]:
         """Give a connection that sees one state of the ledger; DatabaseAway when it cannot be had.
 
-        With `damaged`, bytes that are no text are read as replacement characters, so that an audit can name their row.
+        With `damaged`, bytes that are no text come as replacement characters: an audit can name their row.
         """
         with _away(), self._reading.connect() as connection, connection.begin():
             file: Any = connection.connection.dbapi_connection
@@ -76,7 +78,7 @@ class Database:
             yield connection
 
     def migrate(self) -> None:
-        """Bring the schema up to date, once, whoever else starts at the same time; SchemaTooNew when it is ahead."""
+        """Bring the schema up to date, once, whoever else starts now; SchemaTooNew when it is ahead."""
         if self.schema() == SCHEMA:
             return
         if self.dialect == "sqlite" and self.url.database:
@@ -172,7 +174,7 @@ def _sqlite(url: sa.URL) -> sa.Engine:
 
 
 def _keep_a_log(connection: sqlite3.Connection) -> None:
-    """Let readers and a writer work side by side; of processes that turn it on at the same time, one is refused at once."""
+    """Let readers and a writer work side by side; of processes that ask at once, all but one are refused."""
     for patience in range(100):
         try:
             connection.execute("PRAGMA journal_mode=WAL")

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     STARTED = "case.started"
     ADOPTED = "case.adopted"
     RELEASED = "case.released"
+    ORPHANED = "case.orphaned"
     DECIDED = "decision.made"
     BEGUN = "step.begun"
     COMPLETED = "step.completed"
@@ -46,10 +47,14 @@ class Entry:
     body: Mapping[str, Any]
 
 
+#: Entries that say nothing about whether a worker got anywhere with a case.
+_NO_PROGRESS = frozenset({Kind.CLAIMED, Kind.STARTED, Kind.ORPHANED, Kind.BEGUN, Kind.UNDO_BEGUN})
+
+
 def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
     """Return the case after one more entry; the same entries always add up to the same case."""
     case = replace(case, updated_at=at)
-    if case.facts.deaths and kind not in (Kind.CLAIMED, Kind.STARTED, Kind.BEGUN, Kind.UNDO_BEGUN):
+    if case.facts.deaths and kind not in _NO_PROGRESS:
         case = replace(case, facts=replace(case.facts, deaths=0))
     match kind:
         case Kind.OPENED:
@@ -75,6 +80,9 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             return replace(case, digest=body["digest"])
         case Kind.RELEASED:
             return replace(case, state="open", due_at=at, claim=None)
+        case Kind.ORPHANED:
+            facts = replace(case.facts, deaths=case.facts.deaths + 1)
+            return replace(case, state="open", due_at=at, claim=None, facts=facts)
         case Kind.DECIDED:
             made = DecisionFact(body["output"], body["reason"], body["inputs"], body["policy"], at)
             facts = replace(case.facts, decisions={**case.facts.decisions, body["decision"]: made})

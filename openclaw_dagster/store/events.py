@@ -51,7 +51,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of one arrival: the event, the case of its first opening, and whether it was known already."""
+    """What became of one arrival: the event, the case of its first opening, whether it was known already."""
 
     event_id: str
     case_id: str | None
@@ -95,7 +95,7 @@ def fingerprint(row: Mapping[str, Any]) -> str:
 def append(
     connection: sa.Connection, arrivals: Sequence[Arrival], now: int
 ) -> tuple[list[Receipt], list[tuple[Case, Entry, int]], list[str]]:
-    """Write the events that are new; return a receipt each, the cases to open with their first entry, and the hashes."""
+    """Write the events that are new; return receipts, cases to open with their first entry, and hashes."""
     ids = [new_id("evt", now) for _ in arrivals]
     owners = _take_keys(connection, arrivals, ids, now)
     news = [
@@ -139,10 +139,19 @@ def _numbers(connection: sa.Connection, count: int) -> list[int]:
 def _row(arrival: Arrival, event_id: str, seq: int, now: int) -> dict[str, Any]:
     payload = dumps(arrival.payload)
     row: dict[str, Any] = {
-        "seq": seq, "id": event_id, "system": arrival.system, "name": arrival.name, "source": arrival.source,
-        "key": arrival.key, "case_id": arrival.case_id, "payload": payload, "digest": sha256(payload),
-        "received_at": now, "keep_until": now + arrival.retention, "traceparent": arrival.traceparent,
-    }  # fmt: skip
+        "seq": seq,
+        "id": event_id,
+        "system": arrival.system,
+        "name": arrival.name,
+        "source": arrival.source,
+        "key": arrival.key,
+        "case_id": arrival.case_id,
+        "payload": payload,
+        "digest": sha256(payload),
+        "received_at": now,
+        "keep_until": now + arrival.retention,
+        "traceparent": arrival.traceparent,
+    }
     row["hash"] = fingerprint(row)
     return row
 
@@ -165,11 +174,17 @@ def _take_keys(
     wanted: dict[_Key, dict[str, Any]] = {}
     for event_id, arrival in zip(ids, arrivals, strict=True):
         for opening in arrival.openings:  # of equal keys in one batch the first is asked for
-            wanted.setdefault(_key(opening), {
-                "system": opening.system, "trigger": opening.trigger, "key": opening.key, "event_id": event_id,
-                "case_id": new_id("case", now) if opening.opens else None,
-                "until": now + opening.window if opening.window is not None else None,
-            })  # fmt: skip
+            wanted.setdefault(
+                _key(opening),
+                {
+                    "system": opening.system,
+                    "trigger": opening.trigger,
+                    "key": opening.key,
+                    "event_id": event_id,
+                    "case_id": new_id("case", now) if opening.opens else None,
+                    "until": now + opening.window if opening.window is not None else None,
+                },
+            )
     holders = _insert_keys(connection, wanted, now)
     holders |= _read_keys(connection, [key for key in wanted if key not in holders])
     return [[holders[_key(opening)] for opening in arrival.openings] for arrival in arrivals]
@@ -212,8 +227,16 @@ def _case(opening: Opening, case_id: str, row: Mapping[str, Any]) -> Case:
 
 
 def _opened(opening: Opening, row: Mapping[str, Any], arrival: Arrival) -> Entry:
-    body = {"system": opening.system, "trigger": opening.trigger, "event": row["id"], "event_hash": row["hash"],
-            "key": opening.key, "digest": opening.digest, "rank": opening.rank, "source": arrival.source}  # fmt: skip
+    body = {
+        "system": opening.system,
+        "trigger": opening.trigger,
+        "event": row["id"],
+        "event_hash": row["hash"],
+        "key": opening.key,
+        "digest": opening.digest,
+        "rank": opening.rank,
+        "source": arrival.source,
+    }
     return Entry(Kind.OPENED, body)
 
 

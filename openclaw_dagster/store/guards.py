@@ -26,7 +26,7 @@ def install(connection: sa.Connection) -> None:
 
 
 def _allowed(table: str, shredded: str | None, same: str, now: str) -> str:
-    """Return the one condition under which a row may be updated: its text is shredded in time, all else stays."""
+    """Return the one condition under which a row may change: its text is shredded in time, all else stays."""
     if shredded is None:
         return "1 = 0"
     kept = [column.name for column in metadata.tables[table].columns if column.name != shredded]
@@ -58,10 +58,12 @@ def _postgres(table: str, shredded: str | None) -> list[str]:
     body = (
         "BEGIN "
         f"IF TG_OP = 'UPDATE' THEN IF {allowed} THEN RETURN NEW; END IF; END IF; "
-        f"RAISE EXCEPTION USING MESSAGE = '{table} is append-only', ERRCODE = 'integrity_constraint_violation'; END"
+        f"RAISE EXCEPTION USING MESSAGE = '{table} is append-only', "
+        "ERRCODE = 'integrity_constraint_violation'; END"
     )
+    call = f"EXECUTE FUNCTION {table}_guard()"
     return [
         f"CREATE FUNCTION {table}_guard() RETURNS trigger LANGUAGE plpgsql AS $guard$ {body} $guard$",
-        f"CREATE TRIGGER {table}_keep_rows BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_guard()",
-        f"CREATE TRIGGER {table}_keep_all BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {table}_guard()",
+        f"CREATE TRIGGER {table}_keep_rows BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW {call}",
+        f"CREATE TRIGGER {table}_keep_all BEFORE TRUNCATE ON {table} FOR EACH STATEMENT {call}",
     ]

@@ -51,9 +51,18 @@ def extend(
         seq = case.seq + 1
         made = link(prev, case.id, seq, at, entry.kind, digest, keep_until)
         rows.append(
-            {"case_id": case.id, "seq": seq, "at": at, "kind": str(entry.kind), "body": body, "digest": digest,
-             "prev": prev, "hash": made, "keep_until": keep_until}
-        )  # fmt: skip
+            {
+                "case_id": case.id,
+                "seq": seq,
+                "at": at,
+                "kind": str(entry.kind),
+                "body": body,
+                "digest": digest,
+                "prev": prev,
+                "hash": made,
+                "keep_until": keep_until,
+            }
+        )
         case = replace(apply(case, entry.kind, entry.body, at), seq=seq, head=made)
     return case, rows
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,16 +9,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from openclaw_dagster.clock import DAY, Clock, SystemClock
+from openclaw_dagster.clock import DAY
 from openclaw_dagster.store import events, journal, rows, tally
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import dumps
 from openclaw_dagster.store.case import Case
-from openclaw_dagster.store.database import Database
 from openclaw_dagster.store.entries import Entry, Kind
-from openclaw_dagster.store.events import Arrival, Event, Receipt
+from openclaw_dagster.store.events import Arrival, Receipt
 from openclaw_dagster.store.ids import new_id
-from openclaw_dagster.store.journal import Record
+from openclaw_dagster.store.views import Views
 
 #: How long journal entries are kept that no event's retention covers.
 KEEP = 365 * DAY
@@ -48,7 +46,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write came to: the cases after it, and those that were not written because they are held by another."""
+    """What a write came to: the cases after it, and those that another holds, which were not written."""
 
     cases: Mapping[str, Case]
     lost: frozenset[str]
@@ -69,16 +67,12 @@ class _Pen:
             self.tally.add(line["hash"] for line in lines)
 
 
-class Ledger:
+class Ledger(Views):
     """Events, cases and journal in one database."""
-
-    def __init__(self, database: Database, clock: Clock | None = None) -> None:
-        self.database = database
-        self.clock = clock or SystemClock()
 
     @contextmanager
     def _writing(self) -> Iterator[_Pen]:
-        """Give a transaction for history; it is dated after every sealed day, however late this machine's clock is."""
+        """Give a transaction for history, dated after every sealed day however late this clock is."""
         with self.database.write() as connection:
             held = tally.take(connection)
             before = held.rows
@@ -86,7 +80,7 @@ class Ledger:
             if held.rows != before:
                 tally.keep(connection, held)
 
-    # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receive(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """Append events that are new and open their cases, all in one commit; a receipt each, in order."""
@@ -102,7 +96,7 @@ class Ledger:
         return receipts
 
     def remember_spec(self, digest: str, system: str, version: str, bundle: Mapping[str, Any]) -> None:
-        """Keep a version of a system, so that its cases can go on under it whatever the files say by then."""
+        """Keep a version of a system: its cases go on under it whatever the files say by then."""
         if self.spec(digest) is not None:
             return
         with self._writing() as pen:
@@ -119,18 +113,12 @@ class Ledger:
             if not pen.connection.execute(known).first() and pen.connection.execute(insert).rowcount:
                 pen.tally.add([row["hash"]])
 
-    def spec(self, digest: str) -> dict[str, Any] | None:
-        """Return the kept version of a system."""
-        with self.database.read() as connection:
-            text = connection.execute(sa.select(t.specs.c.bundle).where(t.specs.c.digest == digest)).scalar()
-        return json.loads(text) if text else None
-
-    # ── claimed ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── claimed ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def claim(
         self, system: str, *, limit: int, lease: int, by: str, only: Sequence[str] | None = None
     ) -> Claim | None:
-        """Take up to `limit` due cases for one run, critical ones first; None when nothing is due. Lease in ms."""
+        """Take up to `limit` due cases for one run, critical ones first; None without any. Lease in ms."""
         with self._writing() as pen:
             connection, now = pen.connection, pen.now
             cases = t.cases
@@ -146,48 +134,51 @@ class Ledger:
             if not found:
                 return None
             claim = new_id("claim", now)
+            body = {"claim": claim, "until": now + lease, "by": by}
             changes = [
-                (case, Change(case.id, (Entry(Kind.CLAIMED, {
-                    "claim": claim, "fence": case.fence + 1, "until": now + lease, "by": by, "was": case.state,
-                }),)))
+                (case, _change(case, Kind.CLAIMED, **body, fence=case.fence + 1, was=case.state))
                 for case in found
-            ]  # fmt: skip
+            ]
             written = self._write(pen, changes)
         return Claim(claim, system, tuple(written[case.id] for case in found))
 
     def start(self, claim: str, *, run_id: str, lease: int, host: str) -> list[Case]:
-        """Hold the cases of a claim that nobody holds yet; the fence grows, so that a second start finds none."""
+        """Hold the cases of a claim that nobody holds yet; the fence grows: a second start finds none."""
         with self._writing() as pen:
-            connection, now = pen.connection, pen.now
-            query = sa.select(t.cases.c.id).where(t.cases.c.claim == claim, t.cases.c.run_id.is_(None))
-            locked = rows.lock(connection, connection.execute(query).scalars())
-            held = [case for case in locked.values() if case.claim == claim and case.run_id is None]
+            now = pen.now
+            held = _unstarted(pen.connection, claim)
+            body = {"run": run_id, "until": now + lease, "host": host}
             changes = [
-                (case, Change(case.id, (Entry(Kind.STARTED, {
-                    "fence": case.fence + 1, "run": run_id, "until": now + lease, "host": host,
-                }),)))
+                (case, _change(case, Kind.STARTED, **body, fence=case.fence + 1))
                 for case in sorted(held, key=lambda case: (case.rank, case.id))
-            ]  # fmt: skip
+            ]
             written = self._write(pen, changes)
         return list(written.values())
 
     def release(self, claim: str, by: str) -> int:
         """Give back the cases of a claim whose run could not be launched; return how many."""
         with self._writing() as pen:
-            connection, now = pen.connection, pen.now
-            query = sa.select(t.cases.c.id).where(t.cases.c.claim == claim, t.cases.c.run_id.is_(None))
-            locked = rows.lock(connection, connection.execute(query).scalars())
+            locked = _unstarted(pen.connection, claim)
+            changes = [(case, _change(case, Kind.RELEASED, by=by)) for case in locked]
+            return len(self._write(pen, changes))
+
+    def orphan(self, run_id: str, by: str) -> int:
+        """Make the cases of a run due again whose process is known to be dead; return how many."""
+        with self._writing() as pen:
+            cases = t.cases.c
+            query = sa.select(cases.id).where(cases.run_id == run_id, cases.claim.isnot(None))
+            locked = rows.lock(pen.connection, pen.connection.execute(query).scalars())
             changes = [
-                (case, Change(case.id, (Entry(Kind.RELEASED, {"by": by}),)))
+                (case, Change(case.id, (Entry(Kind.ORPHANED, {"by": by, "run": run_id}),)))
                 for case in locked.values()
-                if case.claim == claim and case.run_id is None
+                if case.run_id == run_id and case.state == "running"
             ]
             return len(self._write(pen, changes))
 
-    # ── changed ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── changed ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def write(self, changes: Sequence[Change]) -> Written:
-        """Write changes of several cases as one; a change whose fence is old, or whose case moved on, is left out."""
+        """Write changes of several cases as one, without those of an old fence or a case that moved on."""
         with self._writing() as pen:
             locked = rows.lock(pen.connection, [change.case_id for change in changes])
             good = [
@@ -218,82 +209,16 @@ class Ledger:
             self._append(pen, emitted)
         return after
 
-    # ── read ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def case(self, case_id: str) -> Case | None:
-        """Return one case."""
-        with self.database.read() as connection:
-            row = connection.execute(sa.select(t.cases).where(t.cases.c.id == case_id)).first()
-        return rows.to_case(row) if row else None
+def _unstarted(connection: sa.Connection, claim: str) -> list[Case]:
+    """Return the cases of a claim that no run has started, locked."""
+    query = sa.select(t.cases.c.id).where(t.cases.c.claim == claim, t.cases.c.run_id.is_(None))
+    locked = rows.lock(connection, connection.execute(query).scalars())
+    return [case for case in locked.values() if case.claim == claim and case.run_id is None]
 
-    def held(self, cases: Sequence[Case]) -> list[Case]:
-        """Return those of `cases` as they stand that are still held under the fence they were held under."""
-        fences = {case.id: case.fence for case in cases}
-        with self.database.read() as connection:
-            query = sa.select(t.cases).where(t.cases.c.id.in_(list(fences)), t.cases.c.state == "running")
-            found = [rows.to_case(row) for row in connection.execute(query)]
-        return [case for case in found if case.fence == fences[case.id]]
 
-    def find(
-        self,
-        *,
-        system: str | None = None,
-        state: str | None = None,
-        key: str | None = None,
-        limit: int = 50,
-        before: str | None = None,
-    ) -> list[Case]:
-        """Return the newest cases that match, at most `limit`; ids begin with the time, so they sort by it."""
-        query = sa.select(t.cases).order_by(t.cases.c.id.desc()).limit(limit)
-        for column, value in ((t.cases.c.system, system), (t.cases.c.state, state), (t.cases.c.key, key)):
-            if value is not None:
-                query = query.where(column == value)
-        if before is not None:
-            query = query.where(t.cases.c.id < before)
-        with self.database.read() as connection:
-            return [rows.to_case(row) for row in connection.execute(query)]
-
-    def counts(self) -> dict[tuple[str, str], int]:
-        """Return how many cases each system has in each state."""
-        query = sa.select(t.cases.c.system, t.cases.c.state, sa.func.count()).group_by(
-            t.cases.c.system, t.cases.c.state
-        )
-        with self.database.read() as connection:
-            return {(system, state): count for system, state, count in connection.execute(query)}
-
-    def journal(self, case_id: str) -> list[Record]:
-        """Return the journal of one case in order."""
-        with self.database.read() as connection:
-            return journal.read(connection, case_id)
-
-    def events(self, ids: Sequence[str]) -> dict[str, Event]:
-        """Return events by id."""
-        with self.database.read() as connection:
-            return events.read(connection, ids)
-
-    def effects(self, case_id: str) -> list[dict[str, Any]]:
-        """Return the effects of one case in the order they were claimed."""
-        query = (
-            sa.select(t.effects)
-            .where(t.effects.c.case_id == case_id)
-            .order_by(t.effects.c.claimed_at, t.effects.c.key)
-        )
-        with self.database.read() as connection:
-            return [dict(row._mapping) for row in connection.execute(query)]
-
-    def dead_letters(
-        self, *, system: str | None = None, redriven: bool = False, limit: int = 100
-    ) -> list[dict[str, Any]]:
-        """Return dead letters that wait for somebody, oldest first; with `redriven`, those that did."""
-        letters = t.dead_letters
-        query = sa.select(letters).order_by(letters.c.at, letters.c.case_id).limit(limit)
-        query = query.where(
-            letters.c.redriven_at.isnot(None) if redriven else letters.c.redriven_at.is_(None)
-        )
-        if system is not None:
-            query = query.where(letters.c.system == system)
-        with self.database.read() as connection:
-            return [dict(row._mapping) for row in connection.execute(query)]
+def _change(case: Case, kind: Kind, **body: Any) -> Change:
+    return Change(case.id, (Entry(kind, body),))
 
 
 def _may(case: Case, change: Change) -> bool:

@@ -13,7 +13,7 @@ BATCH = 500
 
 
 def shred(database: Database, now: int) -> int:
-    """Take away what need not be kept at `now` nor by the database's own clock; return how many texts are gone."""
+    """Take away what is past its time at `now` and by the database's own clock; return how many."""
     gone = 0
     for table, column, owner in (
         (t.events, t.events.c.payload, t.events.c.id),

@@ -54,7 +54,7 @@ def to_case(row: Any) -> Case:
 
 
 def lock(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Case]:
-    """Return cases by id, held against other writers until the transaction ends; in one order, so that none block."""
+    """Return cases by id, held against other writers until the end; in one order, so that none block."""
     query = (
         sa.select(t.cases).where(t.cases.c.id.in_(sorted(set(ids)))).order_by(t.cases.c.id).with_for_update()
     )
@@ -93,9 +93,16 @@ def _project_effects(connection: sa.Connection, written: Sequence[tuple[Case, En
         if entry.kind is Kind.BEGUN:
             finished.pop(step.key, None)  # what it came to before is over
             begun[step.key] = {
-                "key": step.key, "case_id": case.id, "step": entry.body["step"], "action": entry.body["action"], "state": state,
-                "attempt": entry.body["attempt"], "fence": case.fence, "claimed_at": at, "finished_at": None,
-            }  # fmt: skip
+                "key": step.key,
+                "case_id": case.id,
+                "step": entry.body["step"],
+                "action": entry.body["action"],
+                "state": state,
+                "attempt": entry.body["attempt"],
+                "fence": case.fence,
+                "claimed_at": at,
+                "finished_at": None,
+            }
         else:
             if entry.kind is Kind.ANSWERED and not entry.body["took_place"]:
                 state = "failed"
@@ -120,10 +127,16 @@ def _project_dead_letters(connection: sa.Connection, written: Sequence[tuple[Cas
     for case, entry, seq, at in written:
         if entry.kind is Kind.DEAD_LETTERED:
             values: Mapping[str, Any] = {
-                "case_id": case.id, "seq": seq, "system": case.system, "queue": entry.body["queue"],
-                "stage": entry.body["stage"], "reason": plain(entry.body["reason"]), "attempts": entry.body["attempts"],
-                "digest": case.digest, "at": at,
-            }  # fmt: skip
+                "case_id": case.id,
+                "seq": seq,
+                "system": case.system,
+                "queue": entry.body["queue"],
+                "stage": entry.body["stage"],
+                "reason": plain(entry.body["reason"]),
+                "attempts": entry.body["attempts"],
+                "digest": case.digest,
+                "at": at,
+            }
             connection.execute(sa.insert(t.dead_letters).values(**values))
         elif entry.kind in (Kind.REDRIVEN, Kind.CANCELLED):
             connection.execute(

@@ -15,12 +15,12 @@ from openclaw_dagster.store.database import Database
 
 #: The text the chain of days begins with.
 GENESIS = sha256("openclaw journal 1")
-#: A day is sealed this long (ms) after it ended, so that a clock that runs a little late dates nothing into it.
+#: A day is sealed this long (ms) after it ended: a clock that is a little late need not be corrected.
 SETTLE = 10 * MINUTE
 
 
 def seal(database: Database, now: int) -> list[tuple[str, str]]:
-    """Seal every day that is over and not sealed yet, oldest first; return (day, seal) of each, to be kept elsewhere."""
+    """Seal every day that is over, oldest first; return (day, seal) of each new one, to be kept elsewhere."""
     made: list[tuple[str, str]] = []
     with database.write() as connection:
         count = tally.take_all(connection)

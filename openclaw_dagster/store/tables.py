@@ -1,4 +1,4 @@
-"""The ledger's tables: one schema, the same on SQLite and on Postgres. Times are milliseconds since 1970, UTC."""
+"""The ledger's tables: one schema on SQLite and on Postgres. Times are milliseconds since 1970, UTC."""
 
 from __future__ import annotations
 
@@ -15,20 +15,31 @@ events = sa.Table(
     sa.Column("seq", Counter, primary_key=True, autoincrement=True, comment="Order of arrival."),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("system", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False, comment="The trigger, or the event's own name when a case emitted it."),
+    sa.Column(
+        "name",
+        sa.Text,
+        nullable=False,
+        comment="The trigger, or the event's own name when a case emitted it.",
+    ),
     sa.Column("source", sa.Text, nullable=False, comment="webhook, schedule, manual or emitted."),
     sa.Column("key", sa.Text, nullable=False, comment="Idempotency key."),
     sa.Column("case_id", sa.Text, comment="The case that emitted it."),
     sa.Column("payload", sa.Text, comment="JSON; NULL once its retention is over."),
     sa.Column("digest", sa.Text, nullable=False, comment="sha256 of the payload."),
     sa.Column("received_at", Millis, nullable=False),
-    sa.Column("keep_until", Millis, nullable=False, comment="The database refuses to shred the payload earlier."),
+    sa.Column(
+        "keep_until", Millis, nullable=False, comment="The database refuses to shred the payload earlier."
+    ),
     sa.Column("traceparent", sa.Text),
     sa.Column("hash", sa.Text, nullable=False, comment="sha256 over all of the above that never changes."),
     sa.Index("claw_events_received", "received_at"),
-    sa.Index("claw_events_kept", "keep_until", postgresql_where=sa.text("payload IS NOT NULL"),
-             sqlite_where=sa.text("payload IS NOT NULL")),
-)  # fmt: skip
+    sa.Index(
+        "claw_events_kept",
+        "keep_until",
+        postgresql_where=sa.text("payload IS NOT NULL"),
+        sqlite_where=sa.text("payload IS NOT NULL"),
+    ),
+)
 
 event_keys = sa.Table(
     "claw_event_keys",
@@ -53,9 +64,20 @@ cases = sa.Table(
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("digest", sa.Text, nullable=False, comment="The version of the system it runs under."),
     sa.Column("state", sa.Text, nullable=False),
-    sa.Column("rank", sa.SmallInteger, nullable=False, comment="0 critical, 1 ordinary: who is first in line."),
-    sa.Column("due_at", Millis, comment="When it may be claimed; for a running case, when its lease ends. NULL never."),
-    sa.Column("fence", sa.Integer, nullable=False, comment="Grows with every claim and start; an old one cannot write."),
+    sa.Column(
+        "rank", sa.SmallInteger, nullable=False, comment="0 critical, 1 ordinary: who is first in line."
+    ),
+    sa.Column(
+        "due_at",
+        Millis,
+        comment="When it may be claimed; for a running case, when its lease ends. NULL never.",
+    ),
+    sa.Column(
+        "fence",
+        sa.Integer,
+        nullable=False,
+        comment="Grows with every claim and start; an old one cannot write.",
+    ),
     sa.Column("claim", sa.Text, comment="The claim that holds it."),
     sa.Column("run_id", sa.Text, comment="The Dagster run that moves it, or moved it last."),
     sa.Column("created_at", Millis, nullable=False),
@@ -64,19 +86,47 @@ cases = sa.Table(
     sa.Column("updated_at", Millis, nullable=False),
     sa.Column("reason", sa.Text, comment="Why it waits, failed or ended."),
     sa.Column("redrives", sa.Integer, nullable=False),
-    sa.Column("facts", sa.Text, nullable=False, comment="JSON: what happened, what was decided, how each step stands."),
+    sa.Column(
+        "facts",
+        sa.Text,
+        nullable=False,
+        comment="JSON: what happened, what was decided, how each step stands.",
+    ),
     sa.Column("seq", sa.Integer, nullable=False, comment="Length of its journal."),
     sa.Column("head", sa.Text, nullable=False, comment="Hash of its last journal row."),
-    sa.Index("claw_cases_due", "system", "rank", "due_at", "id", postgresql_where=sa.text("due_at IS NOT NULL"),
-             sqlite_where=sa.text("due_at IS NOT NULL")),
+    sa.Index(
+        "claw_cases_due",
+        "system",
+        "rank",
+        "due_at",
+        "id",
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "claw_cases_next",
+        "due_at",
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "claw_cases_run",
+        "run_id",
+        postgresql_where=sa.text("claim IS NOT NULL"),
+        sqlite_where=sa.text("claim IS NOT NULL"),
+    ),
     sa.Index("claw_cases_system", "system", "id"),
     sa.Index("claw_cases_system_state", "system", "state", "id"),
     sa.Index("claw_cases_state", "state", "id"),
-    sa.Index("claw_cases_claim", "claim", postgresql_where=sa.text("claim IS NOT NULL"),
-             sqlite_where=sa.text("claim IS NOT NULL")),
-    sa.Index("claw_cases_key", "key"),
+    sa.Index(
+        "claw_cases_claim",
+        "claim",
+        postgresql_where=sa.text("claim IS NOT NULL"),
+        sqlite_where=sa.text("claim IS NOT NULL"),
+    ),
+    sa.Index("claw_cases_key", "key", "id"),
     sa.Index("claw_cases_created", "created_at"),
-)  # fmt: skip
+)
 
 journal = sa.Table(
     "claw_journal",
@@ -89,11 +139,17 @@ journal = sa.Table(
     sa.Column("digest", sa.Text, nullable=False, comment="sha256 of the body."),
     sa.Column("prev", sa.Text, nullable=False, comment="Hash of the row before it in the case."),
     sa.Column("hash", sa.Text, nullable=False),
-    sa.Column("keep_until", Millis, nullable=False, comment="The database refuses to shred the body earlier."),
+    sa.Column(
+        "keep_until", Millis, nullable=False, comment="The database refuses to shred the body earlier."
+    ),
     sa.Index("claw_journal_at", "at"),
-    sa.Index("claw_journal_kept", "keep_until", postgresql_where=sa.text("body IS NOT NULL"),
-             sqlite_where=sa.text("body IS NOT NULL")),
-)  # fmt: skip
+    sa.Index(
+        "claw_journal_kept",
+        "keep_until",
+        postgresql_where=sa.text("body IS NOT NULL"),
+        sqlite_where=sa.text("body IS NOT NULL"),
+    ),
+)
 
 effects = sa.Table(
     "claw_effects",
@@ -114,7 +170,9 @@ dead_letters = sa.Table(
     "claw_dead_letters",
     metadata,
     sa.Column("case_id", sa.Text, primary_key=True),
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False, comment="The journal row that says it."),
+    sa.Column(
+        "seq", sa.Integer, primary_key=True, autoincrement=False, comment="The journal row that says it."
+    ),
     sa.Column("system", sa.Text, nullable=False),
     sa.Column("queue", sa.Text, nullable=False),
     sa.Column("stage", sa.Text, nullable=False, comment="The decision or step that gave up."),
@@ -125,11 +183,21 @@ dead_letters = sa.Table(
     sa.Column("redriven_at", Millis),
     sa.Column("redriven_by", sa.Text),
     sa.Index("claw_dead_letters_system", "system", "at", "case_id"),
-    sa.Index("claw_dead_letters_open", "at", "case_id", postgresql_where=sa.text("redriven_at IS NULL"),
-             sqlite_where=sa.text("redriven_at IS NULL")),
-    sa.Index("claw_dead_letters_redriven", "at", "case_id", postgresql_where=sa.text("redriven_at IS NOT NULL"),
-             sqlite_where=sa.text("redriven_at IS NOT NULL")),
-)  # fmt: skip
+    sa.Index(
+        "claw_dead_letters_open",
+        "at",
+        "case_id",
+        postgresql_where=sa.text("redriven_at IS NULL"),
+        sqlite_where=sa.text("redriven_at IS NULL"),
+    ),
+    sa.Index(
+        "claw_dead_letters_redriven",
+        "at",
+        "case_id",
+        postgresql_where=sa.text("redriven_at IS NOT NULL"),
+        sqlite_where=sa.text("redriven_at IS NOT NULL"),
+    ),
+)
 
 specs = sa.Table(
     "claw_specs",
@@ -172,7 +240,10 @@ tallies = sa.Table(
     ),
 )
 
-#: The tables that the database itself keeps append-only, each with the one column that may be shredded in time.
+#: The tables that the database itself keeps append-only, each with the column that may be shredded in time.
 APPEND_ONLY: dict[str, str | None] = {
-    "claw_events": "payload", "claw_journal": "body", "claw_specs": None, "claw_day_heads": None,
-}  # fmt: skip
+    "claw_events": "payload",
+    "claw_journal": "body",
+    "claw_specs": None,
+    "claw_day_heads": None,
+}

@@ -1,8 +1,8 @@
-"""How much history there is, counted as it is written, so that a case or an event that vanishes whole is missed.
+"""How much history there is, counted as it is written, so that what vanishes whole is missed.
 
-A chain per case shows what was changed inside it, and nothing when all of it is gone. So each transaction adds the
-hashes of what it writes to a total. The total is kept in several rows, of which a writer holds one until its commit:
-writers do not wait for each other, and whoever holds all rows knows that nobody is writing.
+A chain per case shows what was changed inside it, and nothing when all of it is gone. So each transaction
+adds the hashes of what it writes to a total. The total is kept in several rows, of which a writer holds one
+until its commit: writers do not wait for each other, and whoever holds all rows knows that nobody is writing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The first ledger: events, cases, journal, effects, dead letters, versions of systems, day heads, tallies."""
+"""The first ledger: events, cases, journal, effects, dead letters, versions, day heads, tallies."""
 
 from alembic import op
 

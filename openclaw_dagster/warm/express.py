@@ -1,0 +1,178 @@
+"""Express: the process that hears of a due case claims it and launches its run at once; the sensor is the safety net."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dagster import DagsterRunStatus
+from dagster._core.definitions.selector import JobSubsetSelector
+from dagster._core.remote_representation.external import RemoteJob
+from dagster._core.workspace.context import WorkspaceProcessContext
+
+from openclaw_dagster.compile.tags import run_tags
+from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.store.ledger import Claim, Due
+from openclaw_dagster.warm.limits import room, tags_allow
+from openclaw_dagster.warm.line import PoolDown, ask, socket_of
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks while cases wait for a free worker.
+CROWDED = 0.02
+#: Seconds between looks when nobody woke us: for retries that come due, and for cases made due elsewhere.
+QUIET = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What Dagster wants to know of a job to make a run of it; the same until the code location reloads."""
+
+    job: RemoteJob
+    snapshot: Any
+    graph: Any
+
+
+class Express:
+    """One thread that turns due cases into runs as soon as there is room."""
+
+    def __init__(self, shop: Workspace, context: WorkspaceProcessContext) -> None:
+        self.shop = shop
+        self.context = context
+        self.instance = context.instance
+        self.socket = socket_of(shop.settings)
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._plans: dict[tuple[str, str], Plan] = {}
+        self._paused: tuple[float, frozenset[str]] = (0.0, frozenset())
+        self._thread = threading.Thread(target=self._run, name="claw-express", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(5)
+
+    def wake(self) -> None:
+        """Say that a case has become due."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        wait = 0.0
+        while not self._stop.is_set():
+            self._wake.wait(wait)
+            self._wake.clear()
+            try:
+                wait = self._look()
+            except ClawError as error:
+                log.warning("express dispatch pauses: %s", error)
+                wait = QUIET
+            except Exception:
+                log.exception("express dispatch failed; the sensor goes on")
+                wait = QUIET * 5
+
+    def _look(self) -> float:
+        """Launch runs for what is due; return the seconds until the next look."""
+        due = self.shop.ledger.due(self.shop.systems)
+        waiting = [one for one in due.systems if one.system not in self._stopped()]
+        if not waiting:
+            return min(QUIET, max(0.0, ((due.next_at or 1 << 60) - self.shop.clock.now()) / 1000))
+        free = self._room()
+        for one in waiting:
+            free -= self._dispatch(one, free, sum(other.count for other in waiting))
+        return CROWDED if free <= 0 else 0.0
+
+    def _room(self) -> int:
+        """Return how many runs can begin at once: within the instance's limits, and with a worker each."""
+        free = room(self.instance)
+        try:
+            answer = ask(self.socket, {"ask": "status"}, seconds=1)
+        except PoolDown:
+            return free
+        return min(free, int(answer["idle"]))
+
+    def _dispatch(self, one: Due, free: int, waiting: int) -> int:
+        """Launch as many runs for one system as there is room for; return how many."""
+        system = self.shop.systems[one.system]
+        launched = 0
+        while launched < free:
+            size = 1 if waiting <= free else min(system.batch, -(-waiting // max(1, free)))
+            if not tags_allow(self.instance, {"claw/system": one.system}):
+                break
+            claim = self.shop.ledger.claim(one.system, limit=size, lease=self.shop.environment.lease, by="express")
+            if claim is None:
+                break
+            self._launch(claim)
+            launched += 1
+        return launched
+
+    def _launch(self, claim: Claim) -> None:
+        request = self.context.create_request_context()
+        try:
+            plan = self._plan(request, claim.system)
+            run = self.instance.create_run(
+                job_name=claim.system, run_id=None, run_config={}, status=DagsterRunStatus.NOT_STARTED,
+                tags={**(plan.job.run_tags or {}), **run_tags(claim), "dagster/run_key": claim.id},
+                root_run_id=None, parent_run_id=None, step_keys_to_execute=None, execution_plan_snapshot=plan.snapshot,
+                job_snapshot=plan.job.job_snapshot, parent_job_snapshot=plan.job.parent_job_snapshot, asset_selection=None,
+                asset_check_selection=None, resolved_op_selection=None, op_selection=None,
+                remote_job_origin=plan.job.get_remote_origin(), job_code_origin=plan.job.get_python_origin(),
+                asset_graph=plan.graph,
+            )  # fmt: skip
+            self.instance.launch_run(run.run_id, request)
+        except Exception:
+            # nobody has begun it: give the cases back at once instead of waiting for the lease
+            self.shop.ledger.release(claim.id, by="express: the run could not be launched")
+            raise
+
+    def _plan(self, request: Any, system: str) -> Plan:
+        location = self._location(request, system)
+        key = (system, location.server_id if hasattr(location, "server_id") else location.name)
+        if key not in self._plans:
+            repository = next(iter(location.get_repositories().values()))
+            job = location.get_job(JobSubsetSelector(location.name, repository.name, system, None))
+            plan = location.get_execution_plan(job, {}, step_keys_to_execute=None, known_state=None, instance=self.instance)
+            self._plans[key] = Plan(job, plan.execution_plan_snapshot, repository.asset_graph)
+        return self._plans[key]
+
+    def _location(self, request: Any, system: str) -> Any:
+        for name in request.code_location_names:
+            if not request.has_code_location(name):
+                continue
+            location = request.get_code_location(name)
+            for repository in location.get_repositories().values():
+                if repository.has_job(system):
+                    return location
+        raise LocationAway(system=system)
+
+    def _stopped(self) -> frozenset[str]:
+        """Return the systems whose dispatch sensor somebody stopped in the Dagster UI: they are paused."""
+        at, known = self._paused
+        if time.monotonic() - at > 1.0:
+            known = frozenset(stopped_systems(self.instance, self.shop.systems))
+            self._paused = (time.monotonic(), known)
+        return known
+
+
+class LocationAway(ClawError):
+    """No code location with the job {system} is loaded, so its cases wait: look at the deployment page of the Dagster UI."""
+
+    code = "CLAW450"
+
+
+def stopped_systems(instance: Any, systems: Mapping[str, object]) -> set[str]:
+    """Return the systems whose dispatch sensor is stopped."""
+    from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
+
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    stopped = {state.instigator_name for state in states if state.status == InstigatorStatus.STOPPED}
+    return {name for name in systems if f"{name}_dispatch" in stopped}

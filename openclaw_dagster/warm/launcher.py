@@ -1,0 +1,96 @@
+"""A Dagster run launcher that hands runs to the pool of warm workers, and to Dagster's own launcher when it is down."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dagster import DagsterRun
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, RunLauncher, WorkerStatus
+from dagster._serdes import ConfigurableClass, ConfigurableClassData
+
+from openclaw_dagster.settings import read_settings
+from openclaw_dagster.warm.line import PoolDown, ask, socket_of
+
+log = logging.getLogger(__name__)
+
+#: The tag that says which launcher a run went to.
+LAUNCHER = "claw/launcher"
+
+
+class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
+    """Set it in `dagster.yaml` as `run_launcher: {module: openclaw_dagster.warm.launcher, class: WarmRunLauncher}`."""
+
+    def __init__(self, socket: str | None = None, inst_data: ConfigurableClassData | None = None) -> None:
+        self._inst_data = inst_data
+        self._socket = Path(socket) if socket else socket_of(read_settings())
+        self._cold = DefaultRunLauncher()
+        super().__init__()
+
+    @property
+    def inst_data(self) -> ConfigurableClassData | None:
+        """What the instance was configured with."""
+        return self._inst_data
+
+    @classmethod
+    def config_type(cls) -> Mapping[str, Any]:
+        """The configuration that `dagster.yaml` may give."""
+        from dagster import Field, StringSource
+
+        return {"socket": Field(StringSource, is_required=False, description="The pool's socket.")}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> WarmRunLauncher:
+        """Build the launcher the way the instance does."""
+        return cls(inst_data=inst_data, **config_value)
+
+    def register_instance(self, instance: Any) -> None:
+        """Be told which instance this launcher belongs to."""
+        super().register_instance(instance)
+        self._cold.register_instance(instance)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Hand the run to an idle worker; without one, or without a pool, to a process of its own."""
+        run = context.dagster_run
+        try:
+            answer = ask(self._socket, {"ask": "launch", "run": run.run_id})
+        except PoolDown as down:
+            log.warning("%s; the run is launched in a process of its own, which takes seconds", down)
+            answer = {"ok": False}
+        if not answer["ok"]:
+            self._instance.add_run_tags(run.run_id, {LAUNCHER: "cold"})
+            self._cold.launch_run(context)
+
+    def terminate(self, run_id: str) -> bool:
+        """Interrupt the worker that has the run; return whether one had it."""
+        try:
+            if ask(self._socket, {"ask": "terminate", "run": run_id})["ok"]:
+                run = self._instance.get_run_by_id(run_id)
+                if run is not None:
+                    self._instance.report_run_canceling(run)
+                return True
+        except PoolDown:
+            pass
+        return self._cold.terminate(run_id)
+
+    def join(self, timeout: int = 30) -> None:
+        """Wait for runs in processes of their own."""
+        self._cold.join(timeout)
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Run monitoring can ask about workers."""
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Tell whether a worker has the run."""
+        if run.tags.get(LAUNCHER) == "cold":
+            return CheckRunHealthResult(WorkerStatus.UNKNOWN, "it has a process of its own", transient=True)
+        try:
+            if ask(self._socket, {"ask": "health", "run": run.run_id})["ok"]:
+                return CheckRunHealthResult(WorkerStatus.RUNNING)
+        except PoolDown as down:
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, str(down))
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "no worker has the run any more")

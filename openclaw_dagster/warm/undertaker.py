@@ -1,0 +1,29 @@
+"""Says at once that a run's worker is dead, and makes its cases due again."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def bury(run_id: str, pid: int, code: int) -> None:
+    """Report the run failed and hand its cases back; runs in a process of its own and never returns."""
+    try:
+        from dagster import DagsterInstance
+
+        from openclaw_dagster.runtime.workspace import Workspace
+        from openclaw_dagster.settings import read_settings
+
+        shop = Workspace(read_settings())
+        shop.ledger.orphan(run_id, by=f"pool: worker {pid} ended with {code}")
+        with DagsterInstance.get() as instance:
+            run = instance.get_run_by_id(run_id)
+            if run is not None and not run.is_finished:
+                ended = f"signal {-code}" if code < 0 else f"exit code {code}"
+                instance.report_run_failed(
+                    run, f"The worker of this run ended ({ended}). Its cases are due again; nothing has to be done by hand."
+                )
+    except BaseException as error:
+        print(f"the end of worker {pid} could not be reported: {error}", file=sys.stderr)  # noqa: T201
+    finally:
+        os._exit(0)

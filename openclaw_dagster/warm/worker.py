@@ -1,0 +1,57 @@
+"""A worker of the pool: a forked process with everything imported, which executes one run after another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from typing import Any
+
+from dagster import DagsterInstance
+from dagster._cli.api import _execute_run_command_body
+from dagster._utils.interrupts import capture_interrupts
+
+
+def work(line: socket.socket, recycle: int) -> None:
+    """Execute the runs that come over `line` until it closes or `recycle` runs are done; never returns."""
+    os.setsid()  # a Ctrl-C in the terminal is for the pool, which lets runs end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    code = 0
+    try:
+        with DagsterInstance.get() as instance:
+            _keep_connections(instance)
+            reader = line.makefile("r")
+            for _ in range(recycle):
+                order = reader.readline()
+                if not order:
+                    break
+                _execute(json.loads(order), instance)
+                line.sendall(b"done\n")
+    except BaseException:  # a forked process must not run the code after the fork
+        import traceback
+
+        traceback.print_exc()
+        code = 1
+    finally:
+        os._exit(code)
+
+
+def _execute(order: dict[str, Any], instance: DagsterInstance) -> None:
+    """Execute one run; its trouble is written to its own event log, so the worker goes on."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with capture_interrupts():
+            _execute_run_command_body(order["run"], instance, lambda _event: None, set_exit_code_on_failure=False)
+    except KeyboardInterrupt:
+        pass  # terminated after the last op: the run is settled
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _keep_connections(instance: DagsterInstance) -> None:
+    """Let Postgres storage keep its connections between runs, as the webserver's does; SQLite has none to keep."""
+    if type(instance.event_log_storage).__module__.startswith("dagster_postgres"):
+        instance.optimize_for_webserver(statement_timeout=30_000, pool_recycle=3600, max_overflow=4)
