@@ -81,6 +81,8 @@ def _run(settings: Settings, *, verbose: bool, watch: bool, demo: bool = False) 
         module = ("--module-name", "openclaw_dagster.definitions", "--location-name", "openclaw")
         supervisor.start("code", python("dagster", "api", "grpc", "--socket", str(home.socket), *module), environment)
         _wait_for(home.socket)
+        if settings.workers:
+            supervisor.start("pool", python("openclaw_dagster.warm.pool"), environment)
         supervisor.start("web", python("openclaw_dagster.cli", "web"), environment)
         supervisor.start("daemon", python("dagster._daemon", "run", "-w", str(home.workspace)), environment)
         announce = threading.Thread(target=_announce, args=(shop.settings, supervisor, demo), daemon=True)
@@ -165,7 +167,7 @@ def _reload(changes: _Watch, supervisor: Supervisor, settings: Settings) -> None
         return
     _say("claw", "files changed: loading them")
     for child in supervisor.children:
-        if child.name in ("code", "web"):
+        if child.name in ("code", "pool", "web"):
             supervisor.restart(child)
 
 

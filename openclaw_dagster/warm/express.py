@@ -17,7 +17,8 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from openclaw_dagster.compile.tags import run_tags
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.workspace import Workspace
-from openclaw_dagster.store.ledger import Claim, Due
+from openclaw_dagster.store.ledger import Claim
+from openclaw_dagster.store.views import Due
 from openclaw_dagster.warm.limits import room, tags_allow
 from openclaw_dagster.warm.line import PoolDown, ask, socket_of
 
@@ -105,7 +106,7 @@ class Express:
         system = self.shop.systems[one.system]
         launched = 0
         while launched < free:
-            size = 1 if waiting <= free else min(system.batch, -(-waiting // max(1, free)))
+            size = 1 if waiting <= free else min(getattr(system, "batch", 50), -(-waiting // max(1, free)))
             if not tags_allow(self.instance, {"claw/system": one.system}):
                 break
             claim = self.shop.ledger.claim(one.system, limit=size, lease=self.shop.environment.lease, by="express")

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
 from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.warm.express import Express
 from openclaw_dagster.web.health import Health
 from openclaw_dagster.web.inlet import Inlet
 from openclaw_dagster.web.pages import Pages
@@ -27,18 +28,19 @@ from openclaw_dagster.web.webhooks import Webhooks
 class OpenClawWebserver(DagsterWebserver):
     """The Dagster webserver with this product's routes before its own."""
 
-    def __init__(self, context: WorkspaceProcessContext, shop: Workspace) -> None:
+    def __init__(self, context: WorkspaceProcessContext, shop: Workspace, express: Express) -> None:
         super().__init__(context)
         self.shop = shop
+        self.express = express
 
     def build_routes(self) -> list[BaseRoute]:
         """Return our routes, then Dagster's, whose last one catches everything else."""
-        return [*own_routes(self.shop), *super().build_routes()]
+        return [*own_routes(self.shop, self.express.wake), *super().build_routes()]
 
 
-def own_routes(shop: Workspace) -> list[BaseRoute]:
-    """Return the routes of webhooks, pages and health checks."""
-    webhooks = Webhooks(shop, Inlet(shop.ledger))
+def own_routes(shop: Workspace, on_committed: Callable[[], None]) -> list[BaseRoute]:
+    """Return the routes of webhooks, pages and health checks; `on_committed` hears of every group of new events."""
+    webhooks = Webhooks(shop, Inlet(shop.ledger, lambda _receipts: on_committed()))
     pages, health = Pages(shop), Health(shop)
     every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     return [
@@ -59,15 +61,21 @@ def app_of(shop: Workspace, workspace_file: Path) -> Starlette:
     check_door(shop)
     shop.ledger.database.schema()  # the first use migrates: an unreachable ledger is said now
     instance = DagsterInstance.get()
+    if type(instance.run_storage).__module__.startswith("dagster_postgres"):
+        instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
     context = WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace_file)]), version=dagster_version)
+
+    express = Express(shop, context)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         with context:
+            express.start()
             yield
+            express.stop()
         shop.close()
 
-    return OpenClawWebserver(context, shop).create_asgi_app(lifespan=lifespan)
+    return OpenClawWebserver(context, shop, express).create_asgi_app(lifespan=lifespan)
 
 
 def serve(shop: Workspace, workspace_file: Path, *, on_ready: Callable[[], None] | None = None) -> None:
