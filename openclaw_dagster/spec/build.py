@@ -90,6 +90,7 @@ def build(
         if parent is not None and word in parent.keys:
             findings.add(parent.keys[word], "CLAW019", later(word))
             _without(data, way, word)
+    _drop_empty(model, node, data, findings)
     if name is not None:
         data["name"] = name
     try:
@@ -103,6 +104,15 @@ def build(
         return model.model_validate({key: value for key, value in data.items() if key not in wrong})
     except ValidationError:
         return None
+
+
+def _drop_empty(model: type[BaseModel], node: Node, data: dict[str, Any], findings: Findings) -> None:
+    """Report the keys that say nothing, rather than take them for keys that are not there."""
+    for key, field in names_of(model).items():
+        if key in data and data[key] is None and not field.is_required():
+            problem = f"{key} says nothing: give it a value, or leave it out"
+            findings.add(node.keys[key], "CLAW014", problem)
+            del data[key]
 
 
 def _without(data: Any, way: list[str], word: str) -> None:

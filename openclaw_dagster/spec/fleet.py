@@ -91,7 +91,8 @@ class _File:
                 self.findings.add(mark, "CLAW022", problem, allowed=allowed, said=trigger.of, hint=hint)
             elif name not in emits and name not in others:
                 problem = f"there is no system {name!r} in this folder"
-                self.findings.add(mark, "CLAW022", problem, allowed={*emits, *others}, said=name)
+                known = {*emits, *others} - {self.system.name}
+                self.findings.add(mark, "CLAW022", problem, allowed=known, said=name)
 
     def check_dagster_names(self, taken: dict[str, str]) -> None:
         for shown, name in dagster_names(self.system):

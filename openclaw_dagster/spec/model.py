@@ -31,7 +31,11 @@ def _list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Events = Annotated[tuple[Event, ...], BeforeValidator(_list), Field(strict=False)]
+Events = Annotated[
+    tuple[Event, ...],
+    BeforeValidator(_list, json_schema_input_type=Event | tuple[Event, ...]),
+    Field(strict=False),
+]
 
 
 class Verify(Frozen):
@@ -73,9 +77,9 @@ class WebhookTrigger(Frozen):
     when: str | None = Field(
         default=None, description="CEL over the payload; events for which it is false start no case."
     )
-    idempotency: Annotated[Idempotency | None, BeforeValidator(_idempotency)] = Field(
-        default=None, description="Path of the key in the payload; without it the sender's message id."
-    )
+    idempotency: Annotated[
+        Idempotency | None, BeforeValidator(_idempotency, json_schema_input_type=Key | Idempotency)
+    ] = Field(default=None, description="Path of the key in the payload; without it the sender's message id.")
     critical: bool = Field(default=False, description="First in line when there is a queue.")
 
 
@@ -112,7 +116,9 @@ class ManualTrigger(Frozen):
     schema_file: str | None = Field(
         default=None, alias="schema", description="JSON Schema file of the payload."
     )
-    idempotency: Annotated[Idempotency | None, BeforeValidator(_idempotency)] = Field(
+    idempotency: Annotated[
+        Idempotency | None, BeforeValidator(_idempotency, json_schema_input_type=Key | Idempotency)
+    ] = Field(
         default=None, description="Path of the key in the payload; without it every start is its own case."
     )
     critical: bool = Field(default=False, description="First in line when there is a queue.")
@@ -165,6 +171,9 @@ class Retries(Frozen):
     )
 
 
+Count = Annotated[int, Field(ge=0, le=100)]
+
+
 def _retries(value: Any) -> Any:
     if isinstance(value, dict):
         return value
@@ -200,7 +209,7 @@ class Step(Frozen):
     effect: Effect | None = Field(
         default=None, description="read, write or irreversible; without it the action's own class."
     )
-    retries: Annotated[Retries, BeforeValidator(_retries)] = Field(
+    retries: Annotated[Retries, BeforeValidator(_retries, json_schema_input_type=Count | Retries)] = Field(
         default=Retries(), description="Retries after a failure that may pass."
     )
     timeout: Duration = Field(default=30_000, description="The longest one attempt may take.")

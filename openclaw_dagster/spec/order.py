@@ -9,7 +9,6 @@ from typing import Literal
 
 from openclaw_dagster.spec.model import Decision, Stage, Step
 
-
 #: Decisions before steps, then where it stands; the name comes along.
 Rank = tuple[int, int, str]
 
@@ -57,7 +56,7 @@ def order_stages(
 
 
 def _sorted(waiting: dict[str, Stage], rank: Mapping[str, Rank]) -> tuple[Stage, ...] | Circle:
-    """Return the stages so that each stands after what it waits for, those that could change places by rank."""
+    """Return the stages, each after what it waits for, those that could change places by rank."""
     followers: dict[str, list[str]] = {name: [] for name in waiting}
     missing = {name: len(stage.after) for name, stage in waiting.items()}
     for name, stage in waiting.items():

@@ -159,7 +159,13 @@ Duration = Annotated[
 Threshold = Annotated[
     str,
     BeforeValidator(parse_threshold),
-    WithJsonSchema({"type": "string", "examples": ["500ms", "<0.5%", ">=99%"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^(<=|>=|<|>)?\s*[0-9]+(\.[0-9]+)?(%|ms|s|m|h|d)$",
+            "examples": ["500ms", "<0.5%", ">=99%"],
+        }
+    ),
 ]
 Place = Annotated[
     str,
@@ -187,4 +193,4 @@ Key = Annotated[
 Secret = Annotated[
     str, AfterValidator(check_secret), WithJsonSchema({"type": "string", "pattern": "^[A-Z][A-Z0-9_]*$"})
 ]
-Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number"]})]
+Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number"], "minLength": 1})]

@@ -14,6 +14,7 @@ from openclaw_dagster.spec.codes import CODES
 from openclaw_dagster.spec.contracts import catalog_of
 from openclaw_dagster.spec.diagnostics import SpecRefused
 from openclaw_dagster.spec.load import load
+from openclaw_dagster.spec.model import Step
 
 CORPUS = Path(__file__).parent / "corpus"
 CATALOG = catalog_of(shipped_contracts())
@@ -60,7 +61,7 @@ def test_the_same_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
             "code": "CLAW012",
             "message": "'retrys' is not known here",
             "allowed": sorted(
-                "action dead_letter effect emits needs on retries timeout undo unknown_outcome when with".split()
+                field.alias or name for name, field in Step.model_fields.items() if name != "name"
             ),
             "hint": "did you mean retries?",
         }

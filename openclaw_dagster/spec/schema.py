@@ -1,0 +1,97 @@
+"""JSON Schema of the language, for editors: made from the models, so that it says what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from openclaw_dagster.spec.layers import LAYERS, TRIGGERS, Head
+from openclaw_dagster.spec.model import Data, Decision, Observability, Source, Step
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+NAME = {"type": "string", "pattern": "^[a-z][a-z0-9_]*$", "maxLength": 64}
+
+MODELS: tuple[type[BaseModel], ...] = (*TRIGGERS.values(), Decision, Step, Source, Data, Observability, Head)
+#: Models of things whose name stands before them.
+NAMED = tuple(model.__name__ for model in MODELS if "name" in model.model_fields)
+
+#: What each layer is for, shown when its word is hovered.
+CAPTIONS = {
+    "triggers": "What starts a case: webhooks, schedules, events of other systems, people.",
+    "decisions": "Pure functions from declared inputs to an output, recorded with their reason.",
+    "execution": "The runbook: the steps of a case, in order.",
+    "data": "What is kept, for how long, and what decisions may read.",
+    "observability": "What is promised, and who hears when it is broken.",
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a `.claw` file."""
+    _, top = models_json_schema([(model, "validation") for model in MODELS], by_alias=True)
+    defs: dict[str, Any] = {name: _tidy(schema) for name, schema in top["$defs"].items()}
+    for name in NAMED:
+        _without_name(defs[name])
+    defs["Decision"]["oneOf"] = [{"required": ["policy"]}, {"required": ["table"]}]
+    defs["TableRow"]["oneOf"] = [{"required": ["when"]}, {"required": ["else"]}]
+    sources = defs["Data"]["properties"]["sources"]
+    defs["Data"]["properties"]["sources"] = _mapping(_ref("Source")) | {"description": sources["description"]}
+    head = defs.pop("Head")["properties"]
+    items = {
+        "triggers": _entries({"oneOf": [_ref(model.__name__) for model in TRIGGERS.values()]}),
+        "decisions": _entries(_ref("Decision")),
+        "execution": _entries(_ref("Step")),
+        "data": _ref("Data"),
+        "observability": _ref("Observability"),
+    }
+    layers = {layer: items[layer] | {"description": CAPTIONS[layer]} for layer in LAYERS}
+    return {
+        "$schema": DIALECT,
+        "title": "OpenClaw system",
+        "description": "One operational system in five layers.",
+        "type": "object",
+        "properties": head | layers,
+        "required": [*head, *layers],
+        "additionalProperties": False,
+        "$defs": defs,
+    }
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _entries(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a list of single-key maps: names in order, each with its body."""
+    entry = _mapping(body) | {"minProperties": 1, "maxProperties": 1}
+    return {"type": "array", "minItems": 1, "items": entry}
+
+
+def _mapping(body: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "propertyNames": NAME, "additionalProperties": body}
+
+
+def _without_name(schema: dict[str, Any]) -> None:
+    """Take out the name, which stands before the body and not in it."""
+    del schema["properties"]["name"]
+    schema["required"].remove("name")
+
+
+def _tidy(schema: Any) -> Any:
+    """Return a schema without pydantic's titles, and without null: a key that says nothing is refused."""
+    if isinstance(schema, list):
+        return [_tidy(inner) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {
+        key: {name: _tidy(inner) for name, inner in value.items()} if key == "properties" else _tidy(value)
+        for key, value in schema.items()
+        if not (key == "title" and isinstance(value, str)) and not (key == "default" and value in (None, []))
+    }
+    choices = [inner for inner in found.get("anyOf", ()) if inner != {"type": "null"}]
+    if len(choices) == 1:
+        found = choices[0] | {key: value for key, value in found.items() if key != "anyOf"}
+    elif choices:
+        found["anyOf"] = choices
+    return found
