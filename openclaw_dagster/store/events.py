@@ -125,7 +125,7 @@ def append(
 
 
 def _numbers(connection: sa.Connection, count: int) -> list[int]:
-    """Return the next numbers in order of arrival: known before the row is written, for its hash covers them."""
+    """Return the next numbers in order of arrival, before the rows are written: their hashes cover them."""
     if not count:
         return []
     if connection.dialect.name == "postgresql":

@@ -212,9 +212,10 @@ class Ledger(Views):
 
 def _unstarted(connection: sa.Connection, claim: str) -> list[Case]:
     """Return the cases of a claim that no run has started, locked."""
-    query = sa.select(t.cases.c.id).where(t.cases.c.claim == claim, t.cases.c.run_id.is_(None))
-    locked = rows.lock(connection, connection.execute(query).scalars())
-    return [case for case in locked.values() if case.claim == claim and case.run_id is None]
+    query = (
+        sa.select(t.cases).where(t.cases.c.claim == claim, t.cases.c.run_id.is_(None)).order_by(t.cases.c.id)
+    )
+    return [rows.to_case(row) for row in connection.execute(query.with_for_update())]
 
 
 def _change(case: Case, kind: Kind, **body: Any) -> Change:

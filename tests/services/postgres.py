@@ -48,15 +48,32 @@ class Postgres:
         self.start()
 
     def _init(self) -> None:
-        command = [self._bin / "initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "--no-sync", "--no-instructions",
-                   "--encoding=UTF8", "--locale=C"]  # fmt: skip
+        command = [
+            self._bin / "initdb",
+            "-D",
+            self.data,
+            "-U",
+            "postgres",
+            "--auth=trust",
+            "--no-sync",
+            "--no-instructions",
+            "--encoding=UTF8",
+            "--locale=C",
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **self._as)
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        options = {"listen_addresses": "", "unix_socket_directories": self.home / "private", "max_connections": 200,
-                   "shared_buffers": "64MB", "dynamic_shared_memory_type": "mmap", "fsync": "on" if self.fsync else "off",
-                   "jit": "off", "log_min_messages": "fatal"}  # fmt: skip
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": self.home / "private",
+            "max_connections": 200,
+            "shared_buffers": "64MB",
+            "dynamic_shared_memory_type": "mmap",
+            "fsync": "on" if self.fsync else "off",
+            "jit": "off",
+            "log_min_messages": "fatal",
+        }
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(

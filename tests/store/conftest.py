@@ -13,12 +13,12 @@ from openclaw_dagster.store.ledger import Ledger
 from .samples import NOW
 
 
-@pytest.fixture()
+@pytest.fixture
 def clock() -> VirtualClock:
     return VirtualClock(NOW)
 
 
-@pytest.fixture()
+@pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     made = Database(database_url)
     made.migrate()
@@ -26,6 +26,6 @@ def database(database_url: str) -> Iterator[Database]:
     made.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def ledger(database: Database, clock: VirtualClock) -> Ledger:
     return Ledger(database, clock)

@@ -15,12 +15,25 @@ from openclaw_dagster.store.seals import seal
 from .samples import NOW, arrival, held, live, query, run
 
 COLUMNS = {
-    "claw_events": ("seq", "id", "system", "name", "source", "key", "case_id", "payload", "digest", "received_at", "keep_until",
-                    "traceparent", "hash"),
+    "claw_events": (
+        "seq",
+        "id",
+        "system",
+        "name",
+        "source",
+        "key",
+        "case_id",
+        "payload",
+        "digest",
+        "received_at",
+        "keep_until",
+        "traceparent",
+        "hash",
+    ),
     "claw_journal": ("case_id", "seq", "at", "kind", "body", "digest", "prev", "hash", "keep_until"),
     "claw_specs": ("digest", "system", "version", "bundle", "first_seen", "hash"),
     "claw_day_heads": ("day", "rows", "digest", "prev", "hash"),
-}  # fmt: skip
+}
 NUMBERS = {"seq", "received_at", "keep_until", "at", "first_seen", "rows"}
 
 

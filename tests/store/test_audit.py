@@ -216,7 +216,8 @@ def test_a_value_of_another_kind_is_a_fault_not_a_failure(history: Database) -> 
         )
         run(
             history,
-            "UPDATE claw_cases SET head = x'00', id = CAST(x'ff61' AS TEXT) WHERE id = (SELECT min(id) FROM claw_cases)",
+            "UPDATE claw_cases SET head = x'00', id = CAST(x'ff61' AS TEXT)"
+            " WHERE id = (SELECT min(id) FROM claw_cases)",
         )
     run(history, "UPDATE claw_tallies SET total = 'none'")
     run(history, "UPDATE claw_day_heads SET day = 'on ' || day")

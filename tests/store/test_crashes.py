@@ -40,7 +40,8 @@ from openclaw_dagster.store.ledger import Ledger, with_fence
 url, what, last = sys.argv[1], sys.argv[2], int(sys.argv[3])
 database = Database(url)
 ledger = Ledger(database)
-bulk = [Arrival("orders", "placed", "webhook", f"n{i}", {}, 1000, (Opening("orders", "placed", f"n{i}", "d1"),)) for i in range(3)]
+openings = [Opening("orders", "placed", f"n{i}", "d1") for i in range(3)]
+bulk = [Arrival("orders", "placed", "webhook", one.key, {}, 1000, (one,)) for one in openings]
 if what == "write":
     claim = ledger.claim("orders", limit=3, lease=1, by="test")
     cases = ledger.start(claim.id, run_id="run", lease=1, host="here")
@@ -59,7 +60,8 @@ else:
     begun = {"step": "pay", "action": "a", "args": {}, "attempt": 1, "generation": 1, "until": 1}
     dead = Entry(Kind.DEAD_LETTERED, {"queue": "q", "stage": "pay", "reason": "r", "attempts": 1})
     ledger.write([
-        with_fence(case, Entry(Kind.BEGUN, {**begun, "key": case.id}), dead, emitted=(bulk[i],)) for i, case in enumerate(cases)
+        with_fence(case, Entry(Kind.BEGUN, {**begun, "key": case.id}), dead, emitted=(event,))
+        for case, event in zip(cases, bulk)
     ])
 print("acknowledged")
 """

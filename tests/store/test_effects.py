@@ -29,10 +29,17 @@ PARKED = Entry(Kind.PARKED, {"step": "pay", "error": "ask"})
 
 @pytest.mark.parametrize(
     ("entry", "state"),
-    [(None, "claimed"), (completed(), "done"), (retry(NOW), "failed"), (failed(), "failed"), (unknown(NOW), "unknown"),
-     (PARKED, "unknown"), (Entry(Kind.UNDONE, {"step": "pay"}), "undone")],
+    [
+        (None, "claimed"),
+        (completed(), "done"),
+        (retry(NOW), "failed"),
+        (failed(), "failed"),
+        (unknown(NOW), "unknown"),
+        (PARKED, "unknown"),
+        (Entry(Kind.UNDONE, {"step": "pay"}), "undone"),
+    ],
     ids=lambda value: value.kind if isinstance(value, Entry) else str(value),
-)  # fmt: skip
+)
 @pytest.mark.parametrize("together", [True, False])
 def test_an_effect_follows_its_step(ledger: Ledger, entry: Entry | None, state: str, together: bool) -> None:
     open_cases(ledger, 1)
