@@ -13,13 +13,13 @@ from openclaw_dagster.errors import ClawError
 class NoSecret(ClawError):
     """The secret {name} is not set: put it into {where}."""
 
-    code = "CLAW301"
+    code = "CLAW401"
 
 
 class BadSetting(ClawError):
     """{name} is {value!r}: {problem}"""
 
-    code = "CLAW302"
+    code = "CLAW402"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _ADDRESS = re.compile(r"\bat 0x[0-9A-Fa-f]{6,}")
 class PolicyFailed(ClawError):
     """{file}:{line}:{column}: {problem}"""
 
-    code: ClassVar[str] = "CLAW250"
+    code: ClassVar[str] = "CLAW153"
 
     file: str
     line: int

@@ -25,7 +25,7 @@ DEAD_LETTERS = "queue://dead-letters"
 class OutOfOrder(ClawError):
     """{stage} may not run yet: case {case} has to pass {first} before it. Nothing was done; let the system's job run as a whole."""  # noqa: E501
 
-    code = "CLAW330"
+    code = "CLAW430"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ Payload = Mapping[str, Any]
 class ConditionFailed(ClawError):
     """The condition of {trigger} has no value for this payload: {cause}"""
 
-    code = "CLAW320"
+    code = "CLAW420"
 
 
 def arrival(

@@ -25,7 +25,7 @@ Time = Callable[[int], int]
 class MissingInput(ClawError):
     """The input {name!r} of {decision} cannot be had: {why}."""
 
-    code = "CLAW321"
+    code = "CLAW421"
 
 
 class SourceTrouble(Exception):

@@ -29,13 +29,13 @@ from openclaw_dagster.store.ledger import Ledger
 class SpecGone(ClawError):
     """The case runs under version {digest} of its system, which the ledger does not hold: restore the ledger's table of versions."""
 
-    code = "CLAW310"
+    code = "CLAW410"
 
 
 class NoSystem(ClawError):
     """There is no system {name!r} here; there are: {known}."""
 
-    code = "CLAW311"
+    code = "CLAW411"
 
 
 class Project:
