@@ -25,55 +25,55 @@ WAITING = frozenset({"open", "waiting_retry", "awaiting_human"})
 class NoCase(ClawError):
     """There is no case {case_id!r}: `claw case list` shows the newest."""
 
-    code = "CLAW340"
+    code = "CLAW440"
 
 
 class NotSaid(ClawError):
     """Say {what}: it is kept in the case's journal for whoever reads it later."""
 
-    code = "CLAW341"
+    code = "CLAW441"
 
 
 class NotDead(ClawError):
     """Case {case_id} is {state}, and only dead letters are redriven: `claw dlq list` shows them."""
 
-    code = "CLAW342"
+    code = "CLAW442"
 
 
 class RedrivenTooOften(ClawError):
-    """Case {case_id} was redriven {times} times, the most there is: mend the cause, and send its event anew."""
+    """Case {case_id} was redriven {times} times, the most there is: mend the cause, send its event anew."""
 
-    code = "CLAW343"
+    code = "CLAW443"
 
 
 class NoVersion(ClawError):
     """Case {case_id} cannot be redriven under {system} as it is now, {why}: redrive it as it was."""
 
-    code = "CLAW344"
+    code = "CLAW444"
 
 
 class NoQuestion(ClawError):
     """Case {case_id} is {state}; nobody has to say what became of a call: only a case that awaits a human is answered."""  # noqa: E501
 
-    code = "CLAW345"
+    code = "CLAW445"
 
 
 class BadResult(ClawError):
     """The result is not JSON ({problem}): give what the far side would answer, such as {{"id": "BK-1"}}."""
 
-    code = "CLAW346"
+    code = "CLAW446"
 
 
 class NotCancelled(ClawError):
     """Case {case_id} is {state} and cannot be cancelled: {repair}."""
 
-    code = "CLAW347"
+    code = "CLAW447"
 
 
 class Overtaken(ClawError):
     """Case {case_id} has changed since it was looked at and is {state} now; nothing was done: look again."""
 
-    code = "CLAW348"
+    code = "CLAW448"
 
 
 def redrive(shop: Workspace, case_id: str, *, by: str, reason: str, same_version: bool = False) -> Case:

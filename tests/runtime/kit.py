@@ -1,4 +1,4 @@
-"""Small systems in a folder of their own, a clock that is moved by hand, and the books of the outside world."""
+"""Small systems in folders of their own, a clock moved by hand, and the books of the outside world."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import sqlalchemy as sa
 
 from openclaw_dagster.adapters.records import Record
 from openclaw_dagster.clock import Clock, VirtualClock
@@ -107,7 +109,16 @@ def reopen(folder: Path, url: str, *, clock: Clock | None = None) -> Workspace:
     )
     shop = Workspace(settings, clock=clock or VirtualClock(START))
     assert not shop.project.refused, "\n\n".join(one.render() for one in shop.project.refused)
+    _hurry(shop)
     return shop
+
+
+def _hurry(shop: Workspace) -> None:
+    """Let SQLite not wait for the disk: here processes die, and the machine does not."""
+    engine = shop.ledger.database.engine
+    if engine.dialect.name == "sqlite":
+        engine.dispose()
+        sa.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
 
 
 def clock_of(shop: Workspace) -> VirtualClock:

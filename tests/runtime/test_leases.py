@@ -1,0 +1,206 @@
+"""Workers that freeze, wake up, die, or are the death of others."""
+
+from __future__ import annotations
+
+import pytest
+
+from openclaw_dagster.runtime import steps
+from openclaw_dagster.runtime.advance import advance, close, pass_stage
+from openclaw_dagster.store.entries import Kind
+
+from .conftest import Open
+from .kit import DISPATCH, bodies, case, check_books, clock_of, drain, grab, order, outside
+
+PICK = DISPATCH.replace("carrier.book", "depot.pick")
+
+
+def test_a_worker_that_wakes_up_before_it_claimed_the_effect_calls_nobody(shops: Open) -> None:
+    shop = shops()
+    one = order(shop, "A-1")
+    sleeper = grab(shop)
+    pass_stage(sleeper, "pick")
+    clock_of(shop).advance(46_000)
+    drain(shop)
+    pass_stage(sleeper, "book")
+    close(sleeper)
+    assert sleeper.lost == {one}
+    assert outside(shop)[0].calls == 1
+    check_books(shop)
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_a_worker_that_wakes_up_between_claim_and_call_does_not_call(
+    shops: Open, monkeypatch: pytest.MonkeyPatch, other: bool
+) -> None:
+    shop = shops(PICK)
+    one = order(shop, "A-1")
+    sleeper = grab(shop)
+    calls: list[str] = []
+    really = shop.adapters.call
+    monkeypatch.setattr(shop.adapters, "call", lambda what: calls.append(what.key) or really(what))
+
+    def freeze(name: str) -> None:
+        if name == "effect.claimed":
+            monkeypatch.setattr(steps, "point", lambda _: None)
+            clock_of(shop).advance(60_000)
+            if other:  # another worker finds a call that may have been made, and cannot ask
+                advance(grab(shop))
+
+    monkeypatch.setattr(steps, "point", freeze)
+    advance(sleeper)
+    assert calls == []
+    if other:
+        assert case(shop, one).state == "awaiting_human"
+        assert sleeper.lost == {one}
+    else:
+        # nobody came meanwhile: it knows that it did not call, so that the attempt does not count
+        assert case(shop, one).state == "waiting_retry"
+        drain(shop)
+        assert case(shop, one).state == "completed"
+        assert case(shop, one).facts.steps["book"].attempt == 1
+        assert len(calls) == 1
+    check_books(shop)
+
+
+def test_a_late_write_is_refused_and_the_answer_is_asked_for(shops: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = shops()
+    one = order(shop, "A-1")
+    sleeper = grab(shop)
+
+    def freeze(name: str) -> None:
+        if name == "effect.answered":
+            monkeypatch.setattr(steps, "point", lambda _: None)
+            clock_of(shop).advance(60_000)
+            drain(shop)
+
+    monkeypatch.setattr(steps, "point", freeze)
+    advance(sleeper)
+    assert sleeper.lost == {one}
+    assert outside(shop)[0].calls == 1
+    assert [body.get("found_by") for body in bodies(shop, one, Kind.COMPLETED)] == ["carrier.find_booking"]
+    check_books(shop)
+
+
+def test_the_lease_lasts_as_long_as_the_calls_may_take(shops: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = shops(DISPATCH.replace("retries: 3", "retries: 3, timeout: 10m"))
+    cases = [order(shop, f"A-{number}") for number in range(20)]
+    batch = grab(shop)
+    leases: list[int] = []
+
+    def look(name: str) -> None:
+        if name == "effect.claimed":
+            leases.extend((one.due_at or 0) - clock_of(shop).at for one in batch.going())
+
+    monkeypatch.setattr(steps, "point", look)
+    advance(batch)
+    # eight go side by side, so that the last of twenty may begin after two times the timeout
+    assert min(leases) >= 3 * 600_000
+    assert {case(shop, one).state for one in cases} == {"completed"}
+
+
+def test_questions_are_not_asked_beyond_the_lease(shops: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = shops(faults={"carrier": ["{operation: book, answer: lose, times: 1}"]})
+    cases = [order(shop, f"A-{number}") for number in range(20)]
+    really = shop.adapters.call
+
+    def slowly(what):  # type: ignore[no-untyped-def]
+        if what.is_read:
+            clock_of(shop).advance(min(9_000, what.timeout))
+        return really(what)
+
+    monkeypatch.setattr(shop.adapters, "call", slowly)
+    drain(shop)
+    assert {case(shop, one).state for one in cases} == {"completed"}
+    assert sum(len(bodies(shop, one, Kind.RELEASED)) for one in cases) > 0
+    assert [record.calls for record in outside(shop, "carrier", "book")] == [1] * 20
+    check_books(shop)
+
+
+class Died(BaseException):
+    """A worker's end."""
+
+
+def test_a_policy_that_kills_its_worker_is_buried(shops: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = shops()
+    poison, good = order(shop, "B-1"), order(shop, "A-1")
+    engine = shop.policy(shop.system("dispatch"), shop.system("dispatch").decision("pick"))
+
+    class Engine:
+        digest = engine.digest
+
+        def decide(self, inputs):  # type: ignore[no-untyped-def]
+            if inputs["order"]["id"] == "B-1":
+                raise Died
+            return engine.decide(inputs)
+
+    monkeypatch.setattr(shop, "policy", lambda *_: Engine())
+    deaths = 0
+    while not case(shop, poison).ended:
+        try:
+            drain(shop, limit=1)
+        except Died:
+            deaths += 1
+        clock_of(shop).advance(1_000)
+    assert deaths == 5
+    assert case(shop, poison).reason == "the worker died 5 times in a row while it had this case"
+    assert case(shop, poison).facts.failing == "pick"
+    assert case(shop, good).state == "completed"
+    check_books(shop)
+
+
+@pytest.mark.parametrize(
+    ("action", "ends"),
+    [("carrier.book", "dead_lettered"), ("depot.pack", "awaiting_human"), ("depot.pick", "awaiting_human"),
+     ("depot.weigh", "dead_lettered")],
+)  # fmt: skip
+def test_a_call_that_kills_its_worker_is_not_made_for_ever(
+    shops: Open, monkeypatch: pytest.MonkeyPatch, action: str, ends: str
+) -> None:
+    shop = shops(DISPATCH.replace("carrier.book", action))
+    one = order(shop, "A-1")
+    really = shop.adapters.call
+    calls: list[str] = []
+
+    def call(what):  # type: ignore[no-untyped-def]
+        if what.action == action:
+            calls.append(what.key)
+            raise Died
+        return really(what)
+
+    monkeypatch.setattr(shop.adapters, "call", call)
+    for _ in range(10):
+        try:
+            drain(shop)
+            break
+        except Died:
+            clock_of(shop).advance(1_000)
+    assert case(shop, one).state == ends
+    assert len(calls) <= 5
+    assert len(set(calls)) == 1
+    check_books(shop)
+
+
+def test_a_worker_that_dies_now_and_then_is_no_poison(shops: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deaths count in a row: a case that got on between two of them is not their cause."""
+    text = DISPATCH.split("execution:")[0] + "execution:\n" + "".join(
+        f"  - s{number}: {{on: picked, action: carrier.rates, retries: 3}}\n" for number in range(8)
+    )
+    shop = shops(text)
+    one = order(shop, "A-1")
+    really, seen = shop.adapters.call, set()
+
+    def call(what):  # type: ignore[no-untyped-def]
+        if what.key not in seen:
+            seen.add(what.key)
+            raise Died
+        return really(what)
+
+    monkeypatch.setattr(shop.adapters, "call", call)
+    for _ in range(20):
+        try:
+            drain(shop)
+            break
+        except Died:
+            clock_of(shop).advance(1_000)
+    assert case(shop, one).state == "completed"
+    check_books(shop)

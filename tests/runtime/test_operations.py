@@ -1,0 +1,165 @@
+"""What people do to cases, who says it, and two people at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime import operations
+from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.store.entries import Kind
+
+from .conftest import Open
+from .kit import DISPATCH, bodies, case, check_books, drain, grab, order, outside, pump
+
+REFUSED = {"carrier": ["{operation: book, answer: refuse}"]}
+PICK = DISPATCH.replace("carrier.book", "depot.pick")
+LOST = {"depot": ["{operation: pick, answer: lose, times: 1}"]}
+
+
+def test_a_redrive_is_written_down(shops: Open) -> None:
+    shop = shops(faults=REFUSED)
+    one = order(shop, "A-1")
+    drain(shop)
+    after = operations.redrive(shop, one, by="ann", reason="the carrier says it is mended")
+    assert (after.state, after.redrives) == ("open", 1)
+    (body,) = bodies(shop, one, Kind.REDRIVEN)
+    assert (body["by"], body["reason"]) == ("ann", "the carrier says it is mended")
+    (letter,) = shop.ledger.dead_letters(redriven=True)
+    assert letter["redriven_by"] == "ann"
+
+
+def test_a_case_is_redriven_ten_times_at_most(shops: Open) -> None:
+    shop = shops(faults=REFUSED)
+    one = order(shop, "A-1")
+    for _ in range(10):
+        drain(shop)
+        operations.redrive(shop, one, by="ann", reason="again")
+    drain(shop)
+    with pytest.raises(operations.RedrivenTooOften, match="was redriven 10 times"):
+        operations.redrive(shop, one, by="ann", reason="again")
+    check_books(shop)
+
+
+def test_only_dead_letters_are_redriven(shops: Open) -> None:
+    shop = shops()
+    one = order(shop, "A-1")
+    with pytest.raises(operations.NotDead, match="is open"):
+        operations.redrive(shop, one, by="ann", reason="again")
+    drain(shop)
+    with pytest.raises(operations.NotDead, match="is completed"):
+        operations.redrive(shop, one, by="ann", reason="again")
+    assert len(outside(shop)) == 1
+
+
+def test_a_redrive_needs_a_version_that_knows_the_trigger(shops: Open) -> None:
+    shop = shops(faults=REFUSED)
+    one = order(shop, "A-1")
+    drain(shop)
+    system = shop.project.systems.pop("dispatch")
+    with pytest.raises(operations.NoVersion, match="not there any more"):
+        operations.redrive(shop, one, by="ann", reason="again")
+    shop.project.systems["dispatch"] = system.model_copy(update={"triggers": ()})
+    with pytest.raises(operations.NoVersion, match="no trigger order_created"):
+        operations.redrive(shop, one, by="ann", reason="again")
+    operations.redrive(shop, one, by="ann", reason="again", same_version=True)
+
+
+@pytest.mark.parametrize("by", ["", "  "])
+def test_nobody_and_nothing_are_no_name_and_no_reason(shops: Open, by: str) -> None:
+    shop = shops()
+    one = order(shop, "A-1")
+    with pytest.raises(operations.NotSaid, match="who you are"):
+        operations.cancel(shop, one, by=by, reason="because")
+    with pytest.raises(operations.NotSaid, match="why you do it"):
+        operations.cancel(shop, one, by="ann", reason=by)
+    with pytest.raises(operations.NoCase):
+        operations.cancel(shop, "case_none", by="ann", reason="because")
+
+
+def test_only_a_question_is_answered(shops: Open) -> None:
+    shop = shops(PICK, faults=LOST)
+    one = order(shop, "A-1")
+    with pytest.raises(operations.NoQuestion):
+        operations.answer(shop, one, by="ann", took_place=True, reason="seen")
+    drain(shop)
+    with pytest.raises(operations.BadResult):
+        operations.answer(shop, one, by="ann", took_place=True, result={"x": float("nan")}, reason="seen")
+    operations.answer(shop, one, by="ann", took_place=True, reason="seen")
+    with pytest.raises(operations.NoQuestion, match="is open"):
+        operations.answer(shop, one, by="bob", took_place=False, reason="not seen")
+    drain(shop)
+    assert case(shop, one).state == "completed"
+
+
+def test_waiting_cases_are_cancelled_and_the_journal_says_what_stays(shops: Open) -> None:
+    two = DISPATCH + "  - pack: {on: picked, action: depot.pack, needs: [book]}\n"
+    shop = shops(two, faults={"depot": ["{operation: pack, answer: fail}"]})
+    one, fresh = order(shop, "A-1"), order(shop, "A-2")
+    operations.cancel(shop, fresh, by="ann", reason="withdrawn")
+    pump(shop)
+    assert case(shop, one).state == "waiting_retry"
+    after = operations.cancel(shop, one, by="ann", reason="withdrawn")
+    assert (after.state, after.reason, after.due_at) == ("cancelled", "withdrawn", None)
+    assert bodies(shop, one, Kind.CANCELLED)[0]["stays"] == {"book": "completed"}
+    drain(shop)
+    assert case(shop, one).state == case(shop, fresh).state == "cancelled"
+    check_books(shop)
+
+
+def test_running_and_ended_cases_are_not_cancelled(shops: Open) -> None:
+    shop = shops()
+    one = order(shop, "A-1")
+    assert grab(shop).cases
+    with pytest.raises(operations.NotCancelled, match="wait until its run has ended"):
+        operations.cancel(shop, one, by="ann", reason="withdrawn")
+    drain(shop)
+    with pytest.raises(operations.NotCancelled, match="it has ended already"):
+        operations.cancel(shop, one, by="ann", reason="withdrawn")
+
+
+def together(*works: Callable[[], object]) -> list[str]:
+    """Do all at once, and return what each came to."""
+
+    def run(work: Callable[[], object]) -> str:
+        try:
+            work()
+            return "done"
+        except ClawError as error:
+            return type(error).__name__
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return sorted(pool.map(run, works))
+
+
+def test_two_people_who_redrive_at_once_redrive_once(shops: Open) -> None:
+    shop = shops(faults=REFUSED)
+    one = order(shop, "A-1")
+    for times in range(1, 6):
+        drain(shop)
+        said = together(*[lambda: operations.redrive(shop, one, by="x", reason="y")] * 3)
+        assert said.count("done") == 1
+        assert set(said) <= {"done", "NotDead", "Overtaken"}
+        assert case(shop, one).redrives == times
+    check_books(shop)
+
+
+def test_two_people_who_say_different_things_give_one_verdict(shops: Open) -> None:
+    shop = shops(PICK, faults=LOST)
+    cases = [order(shop, f"A-{number}") for number in range(5)]
+    drain(shop)
+    for one in cases:
+        said = together(*_verdicts(shop, one))
+        assert said.count("done") == 1, said
+        assert len(bodies(shop, one, Kind.ANSWERED)) == 1
+    check_books(shop)
+
+
+def _verdicts(shop: Workspace, one: str) -> list[Callable[[], object]]:
+    def tell(by: str, took_place: bool) -> Callable[[], object]:
+        return lambda: operations.answer(shop, one, by=by, took_place=took_place, reason="seen")
+
+    return [tell("ann", True), tell("bob", False), tell("eve", True)]
