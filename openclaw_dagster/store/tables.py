@@ -121,6 +121,7 @@ cases = sa.Table(
     sa.Index(
         "claw_cases_claim",
         "claim",
+        "id",
         postgresql_where=sa.text("claim IS NOT NULL"),
         sqlite_where=sa.text("claim IS NOT NULL"),
     ),
