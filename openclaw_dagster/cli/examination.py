@@ -1,0 +1,207 @@
+"""What `claw doctor` looks at in the project and its ledger: each look gives findings and never raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from openclaw_dagster.cli import output
+from openclaw_dagster.cli.machine import Finding, clock, disk, host
+from openclaw_dagster.cli.place import shown_path
+from openclaw_dagster.cli.surroundings import check_environment
+from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime.workspace import Project, Workspace
+from openclaw_dagster.settings import NoSecret, Settings, read_settings, variable
+from openclaw_dagster.spec.diagnostics import SpecRefused
+from openclaw_dagster.spec.model import System, WebhookTrigger
+from openclaw_dagster.store.database import SCHEMA, Database
+from openclaw_dagster.store.ledger import Ledger
+from openclaw_dagster.web.secrets import secret_name, secrets_of
+from openclaw_dagster.web.signatures import check_secret
+
+
+def examine(url: str | None = None) -> Iterator[Finding]:
+    """Yield what is found, in the order in which one thing needs the one before it."""
+    try:
+        settings = read_settings()
+    except ClawError as error:
+        yield Finding("settings", "fail", str(error), "correct the variable or the option")
+        return
+    yield Finding("settings", "ok", f"environment {settings.environment}, home {shown_path(settings.home)}")
+    shop: Workspace | None = None
+    project = None
+    try:
+        project = Project(settings.specs)
+        yield from _specs(settings, project)
+    except ClawError as error:
+        yield _refused("specs", error)
+    if project is not None:
+        try:
+            shop = Workspace(settings, project=project)
+            yield from _environment(shop)
+        except ClawError as error:
+            yield _refused("environment", error)
+    looks: list[Callable[[], Iterator[Finding]]] = [lambda: _ledger(settings), lambda: _dagster(settings)]
+    if shop is not None:
+        looks += [
+            lambda: host(url or settings.public_url),
+            lambda: clock(_newest(settings)),
+            lambda: disk(settings.home),
+        ]
+    for look in looks:
+        yield from look()
+
+
+def _refused(what: str, error: ClawError) -> Finding:
+    if isinstance(error, SpecRefused):
+        return Finding(what, "fail", str(error), "claw check says all of it")
+    return Finding(what, "fail", f"{error.code} {error}")
+
+
+def _specs(settings: Settings, project: Project) -> Iterator[Finding]:
+    for refused in project.refused:
+        yield _refused("specs", refused)
+    if project.systems:
+        names = ", ".join(f"{one.name} {one.version}" for one in project.systems.values())
+        yield Finding("specs", "ok", f"{names} in {shown_path(settings.specs)}")
+    elif not project.refused:
+        repair = "say where they are with --specs or CLAW_SPECS"
+        yield Finding("specs", "fail", f"no .claw file in {shown_path(settings.specs)}", repair)
+
+
+def _environment(shop: Workspace) -> Iterator[Finding]:
+    file = shown_path(shop.settings.environment_file)
+    wrong, _ = check_environment(shop.project, shop.settings.environment)
+    for refused in wrong:
+        for one in refused.diagnostics:
+            yield Finding("environment", "fail", one.head, one.hint)
+    if not wrong:
+        yield Finding("environment", "ok", f"{file}")
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    try:
+        database = Database(settings.database)
+    except Exception as error:
+        yield Finding("ledger", "fail", output.one_line(str(error), 200), "correct CLAW_DATABASE_URL")
+        return
+    where = database.url.render_as_string(hide_password=True)
+    try:
+        schema = database.schema()
+        if schema is None:
+            yield Finding("ledger", "warn", f"{where} is empty", "claw dev makes it at its first start")
+        elif schema < SCHEMA:
+            yield Finding(
+                "ledger",
+                "warn",
+                f"{where} has schema {schema}, this version {SCHEMA}",
+                "it is brought up to date at the next start",
+            )
+        elif schema > SCHEMA:
+            yield Finding(
+                "ledger",
+                "fail",
+                f"{where} has schema {schema}, this version knows {SCHEMA}",
+                "install the version that wrote it",
+            )
+        else:
+            yield Finding("ledger", "ok", f"{where}, schema {schema}")
+            yield from _work(Ledger(database))
+    except ClawError as error:
+        yield Finding(
+            "ledger", "fail", str(error), f"is the server of {where} up, and does it let this account in?"
+        )
+    finally:
+        database.close()
+
+
+def _work(ledger: Ledger) -> Iterator[Finding]:
+    counts: dict[str, int] = {}
+    for (_, state), number in ledger.counts().items():
+        counts[state] = counts.get(state, 0) + number
+    said = (
+        ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in sorted(counts.items()))
+        or "no case yet"
+    )
+    waits = [
+        word
+        for word, state in (
+            ("claw dlq list", "dead_lettered"),
+            ("claw case list --state awaiting_human", "awaiting_human"),
+        )
+        if counts.get(state)
+    ]
+    yield Finding("cases", "warn" if waits else "ok", said, " and ".join(waits))
+
+
+def _dagster(settings: Settings) -> Iterator[Finding]:
+    home = Path(variable("DAGSTER_HOME") or settings.home / "dagster")
+    if (home / "dagster.yaml").is_file():
+        yield Finding("dagster home", "ok", f"{shown_path(home)}")
+    else:
+        yield Finding(
+            "dagster home",
+            "warn",
+            f"there is no dagster.yaml in {shown_path(home)}",
+            "claw dev writes it at its first start",
+        )
+
+
+def _adapters(shop: Workspace) -> Iterator[Finding]:
+    try:
+        problems = shop.adapters.problems()
+    except ClawError as error:
+        yield _refused("adapters", error)
+        return
+    used = {action.partition(".")[0] for system in shop.systems.values() for action in system.operations}
+    problems = [one for one in problems if one.adapter in used | set(shop.environment.adapters)]
+    for problem in problems:
+        yield Finding(
+            "adapters", "fail" if problem.adapter in used else "warn", f"{problem.adapter}: {problem.text}"
+        )
+    fine = sorted(used - {problem.adapter for problem in problems})
+    if fine:
+        kinds = [
+            f"{name} ({shop.environment.adapters[name].use})"
+            for name in fine
+            if name in shop.environment.adapters
+        ]
+        yield Finding("adapters", "ok", ", ".join(kinds))
+
+
+def _webhooks(shop: Workspace) -> Iterator[Finding]:
+    for system in shop.systems.values():
+        for trigger in system.triggers:
+            if isinstance(trigger, WebhookTrigger):
+                yield _webhook(shop, system, trigger)
+
+
+def _webhook(shop: Workspace, system: System, trigger: WebhookTrigger) -> Finding:
+    name, secret = f"{system.name}.{trigger.name}", secret_name(system, trigger)
+    try:
+        scheme, values = secrets_of(shop, system, trigger)
+        for value in values:
+            check_secret(scheme, value)
+    except NoSecret as error:
+        return Finding("webhooks", "fail", f"{name}: {error}", "without it the host does not start")
+    except ClawError as error:
+        return Finding("webhooks", "fail", f"{name}: {error}")
+    if not values:
+        found = f"{name} takes unsigned calls: development, on loopback; {secret} is not set"
+        return Finding("webhooks", "ok", found)
+    return Finding("webhooks", "ok", f"{name}, {scheme}, {output.count(len(values), 'live secret')}")
+
+
+def _newest(settings: Settings) -> int | None:
+    try:
+        database = Database(settings.database)
+    except Exception:
+        return None
+    try:
+        if database.schema() is None:
+            return None
+        return next((case.created_at for case in Ledger(database).find(limit=1)), None)
+    except ClawError:
+        return None
+    finally:
+        database.close()
