@@ -23,6 +23,11 @@ sensors: {{use_threads: true, num_workers: 2}}
 schedules: {{use_threads: true, num_workers: 2}}
 {storage}"""
 
+SQLITE = """\
+run_storage: {module: openclaw_dagster.warm.storage, class: WarmRunStorage, config: {base_dir: {env: DAGSTER_HOME}}}
+event_log_storage: {module: openclaw_dagster.warm.storage, class: WarmEventLogStorage, config: {base_dir: {env: DAGSTER_HOME}}}
+schedule_storage: {module: dagster._core.storage.schedules, class: SqliteScheduleStorage, config: {base_dir: {env: DAGSTER_HOME}}}
+"""
 POSTGRES = "storage: {postgres: {postgres_url: {env: CLAW_DAGSTER_DATABASE_URL}}}\n"
 
 
@@ -50,7 +55,7 @@ def prepare(settings: Settings) -> Home:
     dagster.mkdir(parents=True, exist_ok=True)
     config = dagster / "dagster.yaml"
     if not config.exists():
-        storage = POSTGRES if settings.database.startswith("postgres") else ""
+        storage = POSTGRES if settings.database.startswith("postgres") else SQLITE
         config.write_text(DAGSTER_YAML.format(storage=storage))
     # a socket's path may have a hundred letters only, whatever the home is called
     mark = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,14 @@ from openclaw_dagster.store.case import Case
 
 #: How many cases a run's page names one by one.
 MOST_NAMED = 50
+
+
+@dg.logger(description="Says nothing on the console: every event is on the run's page.")
+def quiet(_context: dg.InitLoggerContext) -> logging.Logger:
+    """Keep a run's events off the console, where a line each costs more than writing them."""
+    logger = logging.Logger("claw.run", logging.CRITICAL)
+    logger.addHandler(logging.NullHandler())
+    return logger
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ def job_of(shop: Workspace, system: System) -> dg.JobDefinition:
     return graph.to_job(
         name=system.name,
         executor_def=dg.in_process_executor,
+        logger_defs={"console": quiet},
         resource_defs={"cases": _cases(shop)},
         tags={tags.SYSTEM: system.name},
         metadata={"version": system.version, "digest": system.digest, "file": system.path},
