@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from openclaw_dagster.cli import output
@@ -41,15 +41,15 @@ def examine(url: str | None = None) -> Iterator[Finding]:
             yield from _environment(shop)
         except ClawError as error:
             yield _refused("environment", error)
-    looks: list[Callable[[], Iterator[Finding]]] = [lambda: _ledger(settings), lambda: _dagster(settings)]
+    yield from _ledger(settings)
+    yield from _dagster(settings)
     if shop is not None:
-        looks += [
-            lambda: host(url or settings.public_url),
-            lambda: clock(_newest(settings)),
-            lambda: disk(settings.home),
-        ]
-    for look in looks:
-        yield from look()
+        yield from _adapters(shop)
+        yield from _webhooks(shop)
+        shop.close()
+    yield from host(url or settings.public_url)
+    yield from clock(_newest(settings))
+    yield from disk(settings.home)
 
 
 def _refused(what: str, error: ClawError) -> Finding:

@@ -147,7 +147,7 @@ class _Stage:
         )
 
     def _beside(self, name: str, args: Mapping[str, Any], about: str, key: str) -> Outcome:
-        """Call the verify or undo of a write as a case would: with those arguments that its contract knows."""
+        """Call the verify or undo of a write as a case would: with the arguments it takes."""
         known = (self.contract.operations[name].input or {}).get("properties")
         every = {**args, "idempotency_key": about}
         return self._call(
