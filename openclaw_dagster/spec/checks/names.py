@@ -117,6 +117,12 @@ def check_names(draft: Draft) -> None:
         seen.setdefault(name, layer)
         if (taken := _taken(layer, name)) is not None:
             draft.findings.add(draft.mark(layer, name), "CLAW015", f"{name} is {taken}: choose another name")
+    for layer in ("decisions", "execution"):
+        for name in draft.names(layer):
+            event = draft.says(layer, name).get("emits")
+            if event is not None and event.value in draft.names("triggers"):
+                problem = f"{event.value} is a trigger already: what is emitted needs a name of its own"
+                draft.findings.add(event.mark, "CLAW016", problem)
 
 
 def _taken(layer: str, name: str) -> str | None:

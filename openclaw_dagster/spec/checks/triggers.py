@@ -33,7 +33,10 @@ def check_triggers(draft: Draft) -> None:
 
 
 def _check_of(draft: Draft, trigger: EventTrigger) -> None:
-    if "." not in trigger.of:
+    if trigger.of.split(".")[0] == draft.name:
+        problem = f"{draft.name} would start itself for ever: let its own stages listen to the event with on:"
+        draft.findings.add(draft.value("triggers", trigger.name, "of"), "CLAW024", problem)
+    elif "." not in trigger.of:
         problem = f"{trigger.of!r} says no system: write system.event, such as dispatch.booking.confirmed"
         draft.findings.add(draft.value("triggers", trigger.name, "of"), "CLAW022", problem)
 
