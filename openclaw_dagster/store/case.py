@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 State = Literal[
@@ -64,8 +64,12 @@ class Facts:
     deaths: int = 0  # how often in a row a worker was silent until its lease ended, with nothing written
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return asdict(self)
+        """Return plain data that shares its values: it is written out at once, never changed."""
+        return {
+            **_fields(self),
+            "decisions": {name: _fields(one) for name, one in self.decisions.items()},
+            "steps": {name: _fields(one) for name, one in self.steps.items()},
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Facts:
@@ -79,6 +83,11 @@ class Facts:
             attempts=data["attempts"],
             deaths=data["deaths"],
         )
+
+
+def _fields(one: DecisionFact | StepFact | Facts) -> dict[str, Any]:
+    """Return a fact's fields; `dataclasses.asdict` would copy every value it holds."""
+    return {name: getattr(one, name) for name in one.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
