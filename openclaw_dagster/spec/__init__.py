@@ -1,6 +1,7 @@
 """Text in, System out: the `.claw` language.
 
-`reader` bytes to nodes with positions · `units` quantities, places, names · `expressions` CEL ·
+`reader`, `complaints` bytes to nodes with positions · `units` quantities, places, names ·
+`expressions`, `tree` CEL ·
 `coverage` gaps and overlaps of tables · `model` the layers as frozen data · `build` nodes to models ·
 `layers`, `tables` what a file says · `checks` the rules across layers · `order` the way of a case ·
 `load` path to System · `digest` what a system means, as a number · `fleet` the rules across files ·

@@ -184,6 +184,13 @@ class _Report:
         what = words[-1] if words else "this"
         if error["type"] == "claw":
             self.findings.add(mark, context["code"], context["text"])
+        elif error["type"] == "union_tag_not_found":
+            self.findings.add(self.node.mark_of(path), "CLAW013", f"{what} does not say {_tag(context)}")
+        elif error["type"] == "union_tag_invalid":
+            allowed = re.findall(r"'([^']*)'", context["expected_tags"])
+            problem = f"{shown(context['tag'])} is not a value of {_tag(context)}"
+            place = self.node.value_mark((*path, _tag(context)))
+            self.findings.add(place, "CLAW014", problem, allowed=allowed, said=context["tag"])
         elif error["type"] in ("literal_error", "enum"):
             allowed = re.findall(r"'([^']*)'", context.get("expected", "")) or ["true"]
             said = error["input"]
@@ -191,6 +198,11 @@ class _Report:
             self.findings.add(mark, "CLAW014", problem, allowed=allowed, said=str(said))
         else:
             self.findings.add(mark, "CLAW014", f"{what}: {_human(error)}")
+
+
+def _tag(context: dict[str, Any]) -> str:
+    """Return the key by whose value pydantic tells the variants of a block apart."""
+    return str(context["discriminator"]).strip("'")
 
 
 def _example(model: type[BaseModel], path: tuple[Any, ...], word: str) -> str:

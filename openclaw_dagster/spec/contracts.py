@@ -27,6 +27,7 @@ class HttpCall(Frozen):
         description="The path below the binding's url; {name} takes an argument, percent-encoded.",
     )
     missing: tuple[int, ...] = Field(
+        strict=False,
         default=(404,),
         description="Statuses with which a read says that there is no such thing, rather than failing.",
     )

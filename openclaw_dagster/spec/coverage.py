@@ -10,7 +10,8 @@ from itertools import pairwise
 from typing import ClassVar, TypeAlias
 
 from openclaw_dagster.errors import ClawError
-from openclaw_dagster.spec.expressions import Node, syntax
+from openclaw_dagster.spec.expressions import syntax
+from openclaw_dagster.spec.tree import Node
 
 #: Most rows a table may have.
 ROW_LIMIT = 64

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from openclaw_dagster.spec.contracts import Frozen
-from openclaw_dagster.spec.units import Duration, Name
+from openclaw_dagster.spec.units import Duration, Name, problem
 
 
 class SecretSource(Frozen):
@@ -17,6 +17,12 @@ class SecretSource(Frozen):
         default=None, description="The variable of the process environment that holds it."
     )
     file: str | None = Field(default=None, description="The file that holds it, as orchestrators mount it.")
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> SecretSource:
+        if (self.env is None) == (self.file is None):
+            raise problem("CLAW013", "a secret comes from exactly one of env and file")
+        return self
 
 
 class Auth(Frozen):

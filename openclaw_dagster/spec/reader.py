@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from openclaw_dagster.spec.complaints import plainly, repair
 from openclaw_dagster.spec.diagnostics import Findings, Mark
 
 _Parser: Any
@@ -26,21 +27,6 @@ _INT = re.compile(r"[-+]?[0-9]+\Z")
 _HEX = re.compile(r"0x[0-9a-fA-F]+\Z|0o[0-7]+\Z")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
-
-
-_COMPLAINTS = {
-    "cannot start any token": "no value begins with this character",
-    "mapping values are not allowed": "a second ': ' on this line, or an indentation that does not fit",
-    "did not find expected key": "the indentation does not fit the lines above, or a bracket is not closed",
-    "could not find expected ':'": "a key without ':'",
-    "did not find expected '-' indicator": "the indentation does not fit the list above",
-    "unexpected end of stream": "the quotes that begin here are not closed",
-    "expected comment or line break": "a value that begins with > or | would be a block of text",
-    "did not find expected ',' or '}'": "a '{' that is not closed, or a ',' that is missing",
-    "did not find expected ',' or ']'": "a '[' that is not closed, or a ',' that is missing",
-    "did not find expected <document start>": "a second top-level value begins here: one file is one mapping",
-    "block sequence entries are not allowed": "a list cannot begin here: put '- ' on a line of its own",
-}
 
 
 class Int(int):
@@ -148,7 +134,7 @@ def _compose(text: str, findings: Findings) -> Node:
     next(events)  # the start of the stream
     event = next(events)
     if isinstance(event, yaml.StreamEndEvent):
-        findings.add(Mark(), "CLAW001", "the file is empty: a system has five layers")
+        findings.add(Mark(), "CLAW001", "the file is empty")
         raise Unreadable
     root = builder.node(next(events), 0)
     next(events)  # the end of the document
@@ -180,32 +166,9 @@ def _events(text: str, findings: Findings) -> Iterator[Any]:
         )
         place = (error.context_mark if opened else None) or error.problem_mark or error.context_mark
         mark = Mark(place.line + 1, place.column + 1) if place else Mark()
-        problem = _plain(error.problem or error.context or "it cannot be read")
-        findings.add(mark, "CLAW002", f"not YAML: {problem}", hint=_syntax_hint(text, mark))
+        problem = plainly(error.problem or error.context or "it cannot be read")
+        findings.add(mark, "CLAW002", f"not YAML: {problem}", hint=repair(text, mark))
         raise Unreadable from None
-
-
-def _plain(problem: str) -> str:
-    """Say the commonest complaints of the YAML library in the words of somebody who writes files."""
-    for theirs, ours in _COMPLAINTS.items():
-        if theirs in problem:
-            return ours
-    return problem
-
-
-def _syntax_hint(text: str, mark: Mark) -> str:
-    lines = text.splitlines()
-    for number in (mark.line, mark.line - 1):
-        line = lines[number - 1] if 0 < number <= len(lines) else ""
-        found = re.search(r":\s+([>%@`|*&!][^\s'\"][^#]*)", line)
-        if found:
-            return f'quote it: "{found[1].strip()}"'
-    line = lines[mark.line - 1] if 0 < mark.line <= len(lines) else ""
-    if line.lstrip(" -").startswith(":"):
-        return "write the key before ':'"
-    if any("\t" in lines[n - 1][: mark.column] for n in (mark.line,) if 0 < n <= len(lines)):
-        return "indent with spaces, never with tabs"
-    return ""
 
 
 def _mark(event: Any) -> Mark:
