@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -66,12 +67,7 @@ class Root(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that was asked for, imported by now."""
-        if (
-            args
-            and args[0] not in self.commands
-            and (args[0] in HOST_COMMANDS or args[0] == "web")
-            and find_spec(HOST)
-        ):
+        if args and args[0] not in self.commands and find_spec(HOST):
             self.commands = {**_host_commands(), **self.commands}
         return super().resolve_command(ctx, args)
 
@@ -103,7 +99,8 @@ def _tell(error: Exception, *, as_json: bool) -> int:
         code, text = error.code, str(error)
     else:
         code = "CLAW999"
-        text = f"This is a fault of claw itself ({type(error).__name__}: {output.one_line(str(error), 200)})."
+        # what the error says may quote a secret; what it is and where never does
+        text = f"This is a fault of claw itself ({type(error).__name__} at {_place(error)})."
         text += " Run it again with CLAW_DEBUG=1 to see where, and report it."
     if as_json:
         said: dict[str, Any] = {"code": code, "message": text}
@@ -116,6 +113,13 @@ def _tell(error: Exception, *, as_json: bool) -> int:
         output.err().print(f"[bold red]error[/] {code}  ", markup=True, end="")
         output.remark(text)
     return 2 if refused else 1
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
 
 
 app = typer.Typer(

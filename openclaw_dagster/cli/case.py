@@ -218,8 +218,9 @@ def answer(
 
     \b
     Examples:
-      claw case answer A-1004 --took-place --result '{"id": "BK-77"}' --reason "seen in the carrier's portal"
-      claw case answer A-1004 --did-not --reason "the carrier's desk found no booking"
+      claw case answer A-1 --took-place --reason "booked, says their portal"
+      claw case answer A-1 --took-place --result '{"id": "BK-7"}' --reason "…"
+      claw case answer A-1 --did-not --reason "their desk found no booking"
     """
     from openclaw_dagster.runtime import operations
 

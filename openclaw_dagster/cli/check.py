@@ -43,11 +43,11 @@ def check(paths: Paths = None, environment: Name = None, as_json: AsJson = False
 
     \b
     Examples:
-      claw check                                    every file of the folder
-      claw check claw_specs/dispatch.claw           one file, with the contracts beside it
-      claw check --environment production           and is production complete?
+      claw check                             every file of the folder
+      claw check claw_specs/dispatch.claw    one file
+      claw check --environment production    and is production complete?
 
-    Exit code 0 when all is right, 2 when something is wrong. `claw explain CLAW012` explains a code.
+    Exit code 0 when all is right, 2 when something is wrong. `claw explain` explains a code.
     """
     from openclaw_dagster.spec.diagnostics import SpecRefused
 

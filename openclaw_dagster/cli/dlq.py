@@ -149,7 +149,7 @@ def redrive(
     \b
     Examples:
       claw dlq redrive A-1004 --reason "the carrier is up again"
-      claw dlq redrive --all --system dispatch --reason "carrier outage is over" --yes
+      claw dlq redrive --all --system dispatch --yes --reason "outage is over"
     """
     if bool(cases) == every:
         raise typer.BadParameter(

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from openclaw_dagster.cli import output
 from openclaw_dagster.cli.machine import Finding, clock, disk, host
-from openclaw_dagster.cli.place import shown_path
+from openclaw_dagster.cli.place import database_at, shown_path
 from openclaw_dagster.cli.surroundings import check_environment
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.workspace import Project, Workspace
 from openclaw_dagster.settings import NoSecret, Settings, read_settings, variable
 from openclaw_dagster.spec.diagnostics import SpecRefused
 from openclaw_dagster.spec.model import System, WebhookTrigger
-from openclaw_dagster.store.database import SCHEMA, Database
+from openclaw_dagster.store.database import SCHEMA
 from openclaw_dagster.store.ledger import Ledger
 from openclaw_dagster.web.secrets import secret_name, secrets_of
 from openclaw_dagster.web.signatures import check_secret
@@ -81,9 +81,9 @@ def _environment(shop: Workspace) -> Iterator[Finding]:
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
     try:
-        database = Database(settings.database)
-    except Exception as error:
-        yield Finding("ledger", "fail", output.one_line(str(error), 200), "correct CLAW_DATABASE_URL")
+        database = database_at(settings.database)
+    except ClawError as error:
+        yield Finding("ledger", "fail", str(error))
         return
     where = database.url.render_as_string(hide_password=True)
     try:
@@ -194,8 +194,8 @@ def _webhook(shop: Workspace, system: System, trigger: WebhookTrigger) -> Findin
 
 def _newest(settings: Settings) -> int | None:
     try:
-        database = Database(settings.database)
-    except Exception:
+        database = database_at(settings.database)
+    except ClawError:
         return None
     try:
         if database.schema() is None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 #: Lines of a payload or a result that are shown unless all of it is asked for.
 MOST_LINES = 30
-#: Letters of JSON that stand on one line.
-WIDTH = 96
+#: Most letters of JSON that stand on one line, and the room beside them.
+WIDTH, BESIDE = 96, 16
 
 STATES = {
     "completed": "green",
@@ -134,13 +134,13 @@ def one_line(text: str | None, most: int = 100) -> str:
 
 def pretty(value: Any, *, full: bool = False) -> str:
     """Return a value as JSON that people read: what fits on a line stands on one; long ones are cut."""
-    lines = list(_lines(value))
+    lines = list(_lines(value, max(30, min(WIDTH, out().width - BESIDE))))
     if full or len(lines) <= MOST_LINES:
         return "\n".join(lines)
     return "\n".join([*lines[:MOST_LINES], f"… {len(lines) - MOST_LINES} more lines: --full shows them"])
 
 
-def _lines(value: Any) -> Iterator[str]:
+def _lines(value: Any, width: int) -> Iterator[str]:
     short = json.dumps(value, ensure_ascii=False, default=_plain)
     inner: Iterable[tuple[str, Any]]
     if isinstance(value, Mapping):
@@ -152,11 +152,11 @@ def _lines(value: Any) -> Iterator[str]:
         inner, ends = (("", one) for one in value), "[]"
     else:
         inner, ends = (), ""
-    if len(short) <= WIDTH or not ends:
+    if len(short) <= width or not ends:
         yield short
         return
     yield ends[0]
-    parts = [(name, list(_lines(one))) for name, one in inner]
+    parts = [(name, list(_lines(one, width - 2))) for name, one in inner]
     for number, (name, lines) in enumerate(parts, 1):
         lines[0] = name + lines[0]
         lines[-1] += "," if number < len(parts) else ""

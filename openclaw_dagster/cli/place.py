@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openclaw_dagster.errors import ClawError
-from openclaw_dagster.settings import Settings, read_settings
+from openclaw_dagster.settings import BadSetting, Settings, read_settings
 
 if TYPE_CHECKING:
     from openclaw_dagster.runtime.workspace import Workspace
+    from openclaw_dagster.store.database import Database
     from openclaw_dagster.store.ledger import Ledger
 
 VARIABLES = {
@@ -51,10 +52,9 @@ def placed(**said: str | None) -> Iterator[None]:
 @contextmanager
 def opened_ledger() -> Iterator[Ledger]:
     """Give the ledger for reading; NoLedger when nothing was ever written. Looking never creates one."""
-    from openclaw_dagster.store.database import Database
     from openclaw_dagster.store.ledger import Ledger
 
-    database = Database(read_settings().database)
+    database = database_at(read_settings().database)
     try:
         if database.schema() is None:
             raise NoLedger(address=database.url.render_as_string(hide_password=True))
@@ -62,6 +62,17 @@ def opened_ledger() -> Iterator[Ledger]:
         yield Ledger(database)
     finally:
         database.close()
+
+
+def database_at(url: str) -> Database:
+    """Return the database at an address; BadSetting, which does not repeat it, when it is none."""
+    from openclaw_dagster.store.database import Database
+
+    try:
+        return Database(url)
+    except Exception as error:  # the driver's words may hold a part of the password
+        problem = "it is no address: write sqlite:///path or postgresql://user:password@host:5432/name"
+        raise BadSetting(name="CLAW_DATABASE_URL", value=url.split(":")[0] + ":…", problem=problem) from error
 
 
 @contextmanager

@@ -59,10 +59,10 @@ def send(
 
     \b
     Examples:
-      claw send dispatch                                      a sample order
-      claw send dispatch --set order.id=A-1 --set order.weight_kg=3 --wait
+      claw send dispatch                                a sample order
+      claw send dispatch --set order.id=A-1 --wait      and how it ended
       claw send dispatch order_created --file order.json
-      claw send dispatch --times 50                           fifty different orders
+      claw send dispatch --times 50                     fifty orders
 
     Exit code 1 when an event was refused, or, with --wait, when a case did not complete.
     """

@@ -190,10 +190,18 @@ class TestTheCommandLine:
         assert "pw" not in done.err
         assert "Traceback" not in done.err
 
+    def test_an_address_that_is_none_is_not_repeated(self, claw: Claw) -> None:
+        for words in (["case", "list"], ["doctor", "--url", "http://127.0.0.1:9"]):
+            done = claw("--database", "postgresql://u:se@cr:et@h:x/db", *words)
+            assert done.code == 1
+            assert "CLAW_DATABASE_URL" in done.out + done.err
+            assert "et@" not in done.out + done.err
+
     def test_a_fault_of_its_own_is_a_line(self, claw: Claw, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("openclaw_dagster.cli.case.opened_ledger", lambda: 1 / 0)
         done = claw("case", "list")
         assert done.code == 1
+        assert "(ZeroDivisionError at test_prove.py:" in done.err
         assert "CLAW_DEBUG=1" in done.err
         monkeypatch.setenv("CLAW_DEBUG", "1")
         with pytest.raises(ZeroDivisionError):
