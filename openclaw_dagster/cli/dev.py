@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from openclaw_dagster.cli.instance import prepare
+from openclaw_dagster.cli.instance import alone, prepare
 from openclaw_dagster.cli.processes import Supervisor, python
 from openclaw_dagster.settings import Settings, read_settings
 
@@ -56,7 +56,8 @@ def web() -> None:
     from openclaw_dagster.web.host import serve as serve_host
 
     settings = read_settings()
-    serve_host(Workspace(settings), settings.home / "workspace.yaml", on_ready=lambda: print("ready", flush=True))
+    workspace = settings.home / "workspace.yaml"
+    serve_host(Workspace(settings), workspace, on_ready=lambda: print("ready", flush=True))
 
 
 def _settings(port: int | None) -> Settings:
@@ -64,6 +65,11 @@ def _settings(port: int | None) -> Settings:
 
 
 def _run(settings: Settings, *, verbose: bool, watch: bool, demo: bool = False) -> None:
+    with alone(settings):
+        _run_alone(settings, verbose=verbose, watch=watch, demo=demo)
+
+
+def _run_alone(settings: Settings, *, verbose: bool, watch: bool, demo: bool) -> None:
     from openclaw_dagster.runtime.workspace import Workspace
     from openclaw_dagster.web.secrets import check_door
 
@@ -79,7 +85,8 @@ def _run(settings: Settings, *, verbose: bool, watch: bool, demo: bool = False) 
         _initialise(environment)
         home.socket.unlink(missing_ok=True)
         module = ("--module-name", "openclaw_dagster.definitions", "--location-name", "openclaw")
-        supervisor.start("code", python("dagster", "api", "grpc", "--socket", str(home.socket), *module), environment)
+        code = python("dagster", "api", "grpc", "--socket", str(home.socket), *module)
+        supervisor.start("code", code, environment)
         _wait_for(home.socket)
         if settings.workers:
             supervisor.start("pool", python("openclaw_dagster.warm.pool"), environment)
@@ -98,7 +105,8 @@ def _run(settings: Settings, *, verbose: bool, watch: bool, demo: bool = False) 
 def _initialise(environment: dict[str, str]) -> None:
     import subprocess
 
-    done = subprocess.run(python("openclaw_dagster.compile.instance"), env=environment, capture_output=True, text=True, check=False)
+    command = python("openclaw_dagster.compile.instance")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         typer.echo(done.stderr.strip().splitlines()[-1], err=True)
         raise typer.Exit(1)
@@ -122,7 +130,8 @@ def _announce(settings: Settings, supervisor: Supervisor, demo: bool) -> None:
             continue
     _say("claw", f"Dagster UI    {settings.public_url}")
     _say("claw", f"cases         {settings.public_url}/claw")
-    _say("claw", f"webhooks      {settings.public_url}/hooks/SYSTEM/TRIGGER   (only loopback: there is no login yet)")
+    hooks = f"{settings.public_url}/hooks/SYSTEM/TRIGGER"
+    _say("claw", f"webhooks      {hooks}   (only loopback: there is no login yet)")
     if demo:
         from openclaw_dagster.cli.demo import send_orders
 
@@ -153,10 +162,12 @@ def _reload(changes: _Watch, supervisor: Supervisor, settings: Settings) -> None
     if not changes.changed():
         return
     from openclaw_dagster.errors import ClawError
-    from openclaw_dagster.runtime.workspace import Project
+    from openclaw_dagster.runtime.workspace import Project, Workspace
+    from openclaw_dagster.web.secrets import check_door
 
     try:
         project = Project(settings.specs)
+        check_door(Workspace(settings, project=project))
     except ClawError as error:
         _say("claw", f"files changed and are not loaded: {error}")
         return
@@ -186,4 +197,3 @@ def _say(who: str, text: str) -> None:
         label = f"\x1b[{COLOURS.get(who, '0')}m{label}\x1b[0m"
     with _lock:
         print(label + text, flush=True)
-

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
+import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from openclaw_dagster.errors import ClawError
 from openclaw_dagster.settings import Settings, as_variables, inherited, variable
 from openclaw_dagster.store.database import address
 
@@ -16,7 +22,8 @@ DAGSTER_YAML = """\
 # Written once by openclaw; yours to change from here on.
 telemetry: {{enabled: false}}
 run_launcher: {{module: openclaw_dagster.warm.launcher, class: WarmRunLauncher}}
-run_monitoring: {{enabled: true, poll_interval_seconds: 5, max_resume_run_attempts: 0, max_runtime_seconds: 3600}}
+run_monitoring:
+  {{enabled: true, poll_interval_seconds: 5, max_resume_run_attempts: 0, max_runtime_seconds: 3600}}
 concurrency: {{runs: {{max_concurrent_runs: 4}}}}
 compute_logs: {{module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}}
 sensors: {{use_threads: true, num_workers: 2}}
@@ -24,11 +31,26 @@ schedules: {{use_threads: true, num_workers: 2}}
 {storage}"""
 
 SQLITE = """\
-run_storage: {module: openclaw_dagster.warm.storage, class: WarmRunStorage, config: {base_dir: {env: DAGSTER_HOME}}}
-event_log_storage: {module: openclaw_dagster.warm.storage, class: WarmEventLogStorage, config: {base_dir: {env: DAGSTER_HOME}}}
-schedule_storage: {module: dagster._core.storage.schedules, class: SqliteScheduleStorage, config: {base_dir: {env: DAGSTER_HOME}}}
+run_storage: {module: openclaw_dagster.warm.storage, class: WarmRunStorage,
+  config: {base_dir: {env: DAGSTER_HOME}}}
+event_log_storage: {module: openclaw_dagster.warm.storage, class: WarmEventLogStorage,
+  config: {base_dir: {env: DAGSTER_HOME}}}
+schedule_storage: {module: dagster._core.storage.schedules, class: SqliteScheduleStorage,
+  config: {base_dir: {env: DAGSTER_HOME}}}
 """
 POSTGRES = "storage: {postgres: {postgres_url: {env: CLAW_DAGSTER_DATABASE_URL}}}\n"
+
+
+class PortTaken(ClawError):
+    """The port {port} is in use: stop what listens there, or choose another with --port."""
+
+    code = "CLAW720"
+
+
+class HomeTaken(ClawError):
+    """Another host runs in {home} already: stop it, or choose another folder with --home."""
+
+    code = "CLAW721"
 
 
 @dataclass(frozen=True)
@@ -64,3 +86,27 @@ def prepare(settings: Settings) -> Home:
     workspace.write_text(f"load_from:\n  - grpc_server: {{socket: {socket}, location_name: openclaw}}\n")
     return Home(settings, dagster, workspace, socket)
 
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Hold this home as its only host: two would take each other's sockets; HomeTaken, PortTaken."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with (settings.home / "host.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HomeTaken(home=settings.home) from None
+        _check_port(settings)
+        yield
+
+
+def _check_port(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise PortTaken(port=settings.port) from None
