@@ -82,7 +82,10 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             return replace(case, state="open", due_at=at, claim=None)
         case Kind.ORPHANED:
             facts = replace(case.facts, deaths=case.facts.deaths + 1)
-            return replace(case, state="open", due_at=at, claim=None, facts=facts)
+            # the far side may still be at it: before the call's own time is over, asking tells nothing
+            under_way = any(fact.state in ("begun", "undoing") for fact in case.facts.steps.values())
+            due = max(at, case.due_at or at) if under_way else at
+            return replace(case, state="open", due_at=due, claim=None, facts=facts)
         case Kind.DECIDED:
             made = DecisionFact(body["output"], body["reason"], body["inputs"], body["policy"], at)
             facts = replace(case.facts, decisions={**case.facts.decisions, body["decision"]: made})
