@@ -136,6 +136,22 @@ class TestAdapter:
         (bad,) = [one for one in done.json["findings"] if not one["good"]]
         assert "does not fit its output schema" in bad["text"]
 
+    def test_a_verify_that_mixes_writes_up_is_found_out(self, claw: Claw, project: Path) -> None:
+        folder = project / "claw_specs" / "adapters"
+        folder.mkdir()
+        order = "input: {type: object, properties: {order: {type: string}}}"
+        (folder / "depot.yaml").write_text(
+            "operations:\n"
+            f"  reserve: {{effect: write, verify: find, {order}}}\n"
+            f"  create: {{effect: write, verify: find, undo: remove, {order}}}\n"
+            f"  find: {{effect: read, {order}}}\n"
+            "  remove: {effect: write}\n"
+        )
+        done = claw("adapter", "test", "depot", "--json")
+        assert done.code == 1
+        (bad,) = [one for one in done.json["findings"] if not one["good"]]
+        assert (bad["operation"], bad["text"][:20]) == ("create", "find still finds it:")
+
     def test_one_operation(self, claw: Claw) -> None:
         tried = {
             one["operation"]
