@@ -62,7 +62,9 @@ def test_a_worker_that_wakes_up_between_claim_and_call_does_not_call(
     check_books(shop)
 
 
-def test_a_late_write_is_refused_and_the_answer_is_asked_for(shops: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_write_is_refused_and_the_answer_is_asked_for(
+    shops: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop = shops()
     one = order(shop, "A-1")
     sleeper = grab(shop)
@@ -182,8 +184,12 @@ def test_a_call_that_kills_its_worker_is_not_made_for_ever(
 
 def test_a_worker_that_dies_now_and_then_is_no_poison(shops: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deaths count in a row: a case that got on between two of them is not their cause."""
-    text = DISPATCH.split("execution:")[0] + "execution:\n" + "".join(
-        f"  - s{number}: {{on: picked, action: carrier.rates, retries: 3}}\n" for number in range(8)
+    text = (
+        DISPATCH.split("execution:")[0]
+        + "execution:\n"
+        + "".join(
+            f"  - s{number}: {{on: picked, action: carrier.rates, retries: 3}}\n" for number in range(8)
+        )
     )
     shop = shops(text)
     one = order(shop, "A-1")

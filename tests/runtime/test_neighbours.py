@@ -15,7 +15,7 @@ from .kit import DISPATCH, bodies, case, check_books, drain, order, outside, pum
 
 TYPESCRIPT = """export default function pick({ order }) {
   if (order.bad === "loop") {
-    while (true) {}
+    for (let n = 0; ; n += 1) order.n === n;
   }
   if (order.bad === "allocate") {
     const all = [];
@@ -155,7 +155,8 @@ def test_a_mistake_while_a_case_is_ended(shops: Open, monkeypatch: pytest.Monkey
 
 def test_a_mistake_in_the_condition_of_a_listener(shops: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     listens = DISPATCH.replace("system: dispatch", "system: other").replace(
-        "order_created: {source: webhook, idempotency: order.id}", "heard: {source: event, of: dispatch.picked}"
+        "order_created: {source: webhook, idempotency: order.id}",
+        "heard: {source: event, of: dispatch.picked}",
     )
     shop = shops(DISPATCH, listens)
     one = order(shop, "A-1")
@@ -185,7 +186,9 @@ def test_a_result_that_cannot_be_written_is_still_a_booking(
 
 
 @pytest.mark.parametrize("odd", ["nul \x00 in it", "half \udc00 of a pair", "line\nline", "x" * 100_000])
-def test_whatever_the_far_side_says_can_be_kept(shops: Open, monkeypatch: pytest.MonkeyPatch, odd: str) -> None:
+def test_whatever_the_far_side_says_can_be_kept(
+    shops: Open, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
     shop = shops(DISPATCH.replace("retries: 3", "retries: 0"))
     cases = [order(shop, f"A-{number}") for number in range(3)]
     really = shop.adapters.call

@@ -110,12 +110,15 @@ def _sources(fault: str) -> dict[str, list[str]]:
     return {"carrier": [f"{{operation: rates, {fault}}}"]}
 
 
-SOURCED = DISPATCH.replace("inputs: [order]", "inputs: [order, rates]") + """
+SOURCED = (
+    DISPATCH.replace("inputs: [order]", "inputs: [order, rates]")
+    + """
 data:
   events: {store: event-log, retention: 365d}
   sources: {rates: {read: carrier.rates, with: {order: "${order.id}"}}}
 observability: {slo: {error_rate: <0.5%}}
 """
+)
 
 
 def test_a_source_that_answers_is_an_input_that_is_kept(shops: Open) -> None:
@@ -167,7 +170,9 @@ def test_an_input_that_is_missing_is_named(shops: Open) -> None:
     assert case(shop, one).facts.failing == "pick"
 
 
-def test_sources_are_not_asked_when_the_lease_is_nearly_over(shops: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_are_not_asked_when_the_lease_is_nearly_over(
+    shops: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop = shops(SOURCED)
     cases = [order(shop, f"A-{number}") for number in range(20)]
     slow(shop, monkeypatch, 8_000)

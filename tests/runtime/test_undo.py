@@ -137,7 +137,9 @@ def test_what_may_have_been_taken_back_is_asked_before_it_is_done_anew(
     check_books(mended)
 
 
-def test_an_undo_that_is_not_idempotent_is_never_sent_twice(shops: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_undo_that_is_not_idempotent_is_never_sent_twice(
+    shops: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = CHAIN.replace("depot.pack, undo: depot.unpack", "depot.pick, undo: depot.unpick")
     shop = shops(text, faults=REFUSED)
     one = order(shop, "A-1")

@@ -43,7 +43,10 @@ def test_a_write_that_never_comes_through_fails_after_its_attempts(shops: Open) 
 
 
 def test_verify_that_does_not_answer_is_asked_later(shops: Open) -> None:
-    faults = ["{operation: book, answer: lose, times: 1}", "{operation: find_booking, answer: fail, times: 3}"]
+    faults = [
+        "{operation: book, answer: lose, times: 1}",
+        "{operation: find_booking, answer: fail, times: 3}",
+    ]
     shop = shops(faults={"carrier": faults})
     one = order(shop, "A-1")
     drain(shop)
@@ -64,7 +67,9 @@ def test_verify_that_never_tells_leaves_it_to_a_person(shops: Open, tmp_path: Pa
         parked.reason or ""
     )
     assert (parked.reason or "").endswith("(asked 6 times)")
-    operations.answer(shop, one, by="ann", took_place=True, result={"id": "BK-1"}, reason="seen in the portal")
+    operations.answer(
+        shop, one, by="ann", took_place=True, result={"id": "BK-1"}, reason="seen in the portal"
+    )
     drain(shop)
     assert case(shop, one).state == "completed"
     assert case(shop, one).facts.steps["book"].result == {"id": "BK-1"}
@@ -144,7 +149,9 @@ def test_the_step_may_name_whom_to_ask(shops: Open) -> None:
 
 def test_what_was_sent_is_sent_again_as_it_was(shops: Open, tmp_path: Path) -> None:
     text = action("depot.pack", ', with: {price: "${tariff}"}').replace("[order]", "[order, tariff]")
-    shop = shops(text, constants="{tariff: 1}", faults={"depot": ["{operation: pack, answer: timeout, times: 1}"]})
+    shop = shops(
+        text, constants="{tariff: 1}", faults={"depot": ["{operation: pack, answer: timeout, times: 1}"]}
+    )
     one = order(shop, "A-1")
     drain(shop, until=lambda: case(shop, one).state == "waiting_retry")
     write_environment(tmp_path, constants="{tariff: 2}")

@@ -17,8 +17,10 @@ from .conftest import Open
 from .kit import DISPATCH, LAYERS, bodies, case, check_books, clock_of, drain, grab, order, outside, pump
 
 ONCE = {"carrier": ["{operation: book, answer: fail, times: 1}"]}
-OTHER = DISPATCH.replace("1.0.0", "2.0.0").replace("book: {on: picked", "pack: {on: picked").replace(
-    "carrier.book", "depot.pack"
+OTHER = (
+    DISPATCH.replace("1.0.0", "2.0.0")
+    .replace("book: {on: picked", "pack: {on: picked")
+    .replace("carrier.book", "depot.pack")
 )
 
 
@@ -78,9 +80,13 @@ def test_older_and_newer_cases_share_a_run(shops: Open, tmp_path: Path) -> None:
 
 def test_an_older_case_with_a_stage_the_graph_has_not_breaks_no_run(shops: Open, tmp_path: Path) -> None:
     before = DISPATCH + "  - note: {on: picked, action: depot.pack, needs: [book]}\n"
-    after = before.replace("1.0.0", "2.0.0").replace(
-        "  - book: {on: picked, action: carrier.book, retries: 3, dead_letter: \"queue://ops.dlq\"}\n", ""
-    ).replace(", needs: [book]", "")
+    after = (
+        before.replace("1.0.0", "2.0.0")
+        .replace(
+            '  - book: {on: picked, action: carrier.book, retries: 3, dead_letter: "queue://ops.dlq"}\n', ""
+        )
+        .replace(", needs: [book]", "")
+    )
     shop = shops(before, faults=ONCE)
     old = order(shop, "A-1")
     pump(shop)
@@ -147,7 +153,10 @@ def guards_off(shop: Workspace) -> list[str]:
 
 
 def test_a_redrive_chooses_the_version(shops: Open, tmp_path: Path) -> None:
-    shop = shops(DISPATCH.replace("retries: 3", "retries: 0"), faults={"carrier": ["{operation: book, answer: refuse, times: 1}"]})
+    shop = shops(
+        DISPATCH.replace("retries: 3", "retries: 0"),
+        faults={"carrier": ["{operation: book, answer: refuse, times: 1}"]},
+    )
     same, newer = order(shop, "A-1"), order(shop, "A-2")
     drain(shop)
     assert {case(shop, one).state for one in (same, newer)} == {"dead_lettered"}
