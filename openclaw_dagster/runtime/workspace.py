@@ -48,7 +48,9 @@ class Project:
         contracts = shipped_contracts() | load_contracts((specs / "adapters",))
         self.contracts: dict[str, Contract] = dict(with_actions(contracts, self.actions))
         self.catalog = catalog_of(self.contracts)
-        paths = sorted({*specs.glob("*.claw"), *([only] if only else [])})
+        paths = sorted(specs.glob("*.claw"))
+        if only is not None:  # last: what two files disagree about is said of the one that is asked for
+            paths = [*(path for path in paths if path.resolve() != only.resolve()), only]
         self.refused: list[SpecRefused] = []
         loaded: dict[str, System] = {}
         for path in paths:

@@ -33,12 +33,10 @@ def check_fleet(systems: Mapping[str, System], others: Iterable[str] = ()) -> li
 
 def system_named(refused: SpecRefused) -> str | None:
     """Return the name of the system whose file is refused, if that much can be read of it."""
-    for text in refused.sources.values():
-        node = read(text.encode("utf-8", "replace"), Findings(""))
-        name = node.at(("system",)) if node is not None else None
-        if name is not None and isinstance(name.value, str):
-            return name.value
-    return None
+    text = refused.sources.get(str(refused.details["file"]), "")
+    node = read(text.encode("utf-8", "replace"), Findings(""))
+    name = node.at(("system",)) if node is not None else None
+    return name.value if name is not None and isinstance(name.value, str) else None
 
 
 def dagster_names(system: System) -> Iterator[tuple[str, str]]:

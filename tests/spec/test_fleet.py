@@ -127,6 +127,13 @@ def test_one_file_of_the_folder_is_checked_against_the_others(folder: Path) -> N
     assert project(folder, only=folder / "one.claw").refused == []
 
 
+def test_one_file_is_told_that_its_name_is_taken(folder: Path) -> None:
+    found = project(folder, only=folder / "one.claw", zero=ONE)
+    assert [one.diagnostics[0].message for one in found.refused] == [
+        "the system one is already in zero.claw: give one of them another name"
+    ]
+
+
 def test_the_names_that_are_compared_are_those_that_dagster_sees(folder: Path, tmp_path: Path) -> None:
     found = project(folder)
     (tmp_path / "environments").mkdir()

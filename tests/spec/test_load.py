@@ -170,6 +170,17 @@ def test_windows_line_ends_are_as_good(make: Callable[..., System]) -> None:
     assert make(RICH.replace("\n", "\r\n")).digest == make(RICH).digest
 
 
+def test_the_slower_reader_of_yaml_reads_the_same(
+    make: Callable[..., System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = make(RICH)
+    monkeypatch.setattr("openclaw_dagster.spec.reader._Parser", yaml.SafeLoader)
+    assert make(RICH) == fast
+    for text in ("", "a: [", "\x07", "a: &b c", "- " * 500, RICH.replace("system:", "\tsystem:")):
+        with pytest.raises(SpecRefused):
+            make(text)
+
+
 # The digest: what a system means, not how its file is laid out.
 
 LAYOUTS = {
