@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from openclaw_dagster.clock import iso
+from openclaw_dagster.clock import DAY, HOUR, MINUTE, SECOND, iso
+from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.workspace import Workspace
-from openclaw_dagster.store.case import StepFact
+from openclaw_dagster.spec.model import System
+from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.database import DatabaseAway
+from openclaw_dagster.store.entries import Kind
 from openclaw_dagster.store.journal import Record
 
 FOLDER = Path(__file__).parent / "templates"
@@ -23,11 +27,41 @@ STATES = ("open", "running", "waiting_retry", "awaiting_human", "completed", "de
 
 #: Nothing but this host's own style sheet is loaded, and nothing may frame a page.
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
+        "form-action 'self'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+#: How one attempt of a step ended, by the journal line that says it.
+ENDINGS = {
+    Kind.COMPLETED: "completed", Kind.RETRY: "failed", Kind.UNKNOWN: "unknown", Kind.PARKED: "unknown",
+    Kind.FAILED: "failed", Kind.ANSWERED: "answered",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stop on a case's way, as the page draws it."""
+
+    kind: str
+    name: str
+    state: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One call of a step, put together from the journal."""
+
+    number: int
+    at: int
+    took: int | None  # ms; None while it is under way, or when nobody wrote down how it ended
+    state: str
+    note: str
 
 
 class Pages:
@@ -35,21 +69,30 @@ class Pages:
 
     def __init__(self, shop: Workspace) -> None:
         self.shop = shop
-        self.templates = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
-        self.templates.filters |= {"moment": moment, "pretty": pretty, "gist": gist}
+        self.templates = Environment(
+            loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined
+        )
+        self.templates.filters |= {
+            "moment": moment,
+            "clock": clock,
+            "span": span,
+            "pretty": pretty,
+            "gist": gist,
+            "words": words,
+        }
         self.style = (FOLDER / "style.css").read_text()
 
     async def overview(self, request: Request) -> Response:
         """Show the systems, their counts, and the newest cases."""
-        chosen = request.query_params.get("system")
-        return await self._page(lambda: self._overview(chosen))
+        system, state = request.query_params.get("system"), request.query_params.get("state")
+        return await self._page(lambda: self._overview(system, state if state in STATES else None))
 
-    def _overview(self, chosen: str | None) -> tuple[str, dict[str, Any]]:
+    def _overview(self, system: str | None, state: str | None) -> tuple[str, dict[str, Any]]:
         ledger = self.shop.ledger
         return "overview.html", {
-            "systems": list(self.shop.systems.values()), "states": STATES, "counts": ledger.counts(), "chosen": chosen,
-            "cases": ledger.find(system=chosen, limit=50), "refused": self.shop.project.refused,
-            "environment": self.shop.settings.environment,
+            "systems": list(self.shop.systems.values()), "states": STATES, "counts": ledger.counts(),
+            "system": system, "state": state, "cases": ledger.find(system=system, state=state, limit=50),
+            "refused": self.shop.project.refused, "environment": self.shop.settings.environment,
         }  # fmt: skip
 
     async def case(self, request: Request) -> Response:
@@ -61,17 +104,38 @@ class Pages:
         case = ledger.case(case_id)
         if case is None:
             return "problem.html", {"title": "No such case", "text": f"The ledger has no case {case_id}."}
-        steps: list[tuple[str, StepFact]] = [(n, f) for n, f in case.facts.steps.items() if n not in case.facts.decisions]
-        event = ledger.events([case.event_id])[case.event_id]
-        return "case.html", {"case": case, "event": event, "steps": steps, "journal": ledger.journal(case_id)}
+        system, journal = self._version(case), ledger.journal(case_id)
+        return "case.html", {
+            "case": case, "event": ledger.events([case.event_id]).get(case.event_id), "journal": journal,
+            "version": system.version if system else None, "way": way(system, case),
+            "attempts": attempts(journal),
+            "actions": {step.name: step.action for step in system.execution} if system else {},
+        }  # fmt: skip
+
+    def _version(self, case: Case) -> System | None:
+        """Return the version a case runs under; None when it cannot be had, which hides no case."""
+        try:
+            return self.shop.version(case.digest)
+        except DatabaseAway:
+            raise
+        except ClawError:
+            return None
 
     async def dead_letters(self, _request: Request) -> Response:
         """Show what gave up."""
-        return await self._page(lambda: ("dead_letters.html", {"letters": self.shop.ledger.dead_letters()}))
+        return await self._page(lambda: ("dead_letters.html", {"letters": self._letters()}))
+
+    def _letters(self) -> list[dict[str, Any]]:
+        ledger = self.shop.ledger
+        return [{**letter, "key": _key(ledger.case(letter["case_id"]))} for letter in ledger.dead_letters()]
 
     async def stylesheet(self, _request: Request) -> Response:
         """Give the style sheet."""
-        return Response(self.style, media_type="text/css", headers={"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"})
+        return Response(
+            self.style,
+            media_type="text/css",
+            headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"},
+        )
 
     async def _page(self, make: Callable[[], tuple[str, dict[str, Any]]]) -> Response:
         try:
@@ -83,9 +147,87 @@ class Pages:
         return HTMLResponse(text, status, headers=HEADERS)
 
 
+def _key(case: Case | None) -> str:
+    return case.key if case else ""
+
+
+def way(system: System | None, case: Case) -> list[Node]:
+    """Return the stops of a case in order, from trigger to end; what it has not reached is `ahead`."""
+    stages = [(stage.kind, stage.name) for stage in system.stages] if system else _reached(case)
+    nodes = [Node("trigger", case.trigger, "completed", "received")]
+    for kind, name in stages:
+        made, fact = case.facts.decisions.get(name), case.facts.steps.get(name)
+        if kind == "decision" and made:
+            nodes.append(Node(kind, name, "completed", str(made.output.get("branch", "decided"))))
+        elif kind == "step" and fact:
+            tries = f" in {fact.attempt} attempts" if fact.attempt > 1 else ""
+            nodes.append(Node(kind, name, fact.state, words(fact.state) + tries))
+        else:
+            failed = name == case.facts.failing
+            nodes.append(
+                Node(kind, name, "failed" if failed else "ahead", "failed" if failed else "not reached")
+            )
+    last = case.state if case.closed_at else "ahead"
+    nodes.append(Node("end", "close", last, words(case.state)))
+    return nodes
+
+
+def _reached(case: Case) -> list[tuple[str, str]]:
+    decisions = [("decision", name) for name in case.facts.decisions]
+    return decisions + [("step", name) for name in case.facts.steps if name not in case.facts.decisions]
+
+
+def attempts(journal: Sequence[Record]) -> Mapping[str, list[Attempt]]:
+    """Return every attempt of every step, in order, as the journal has them."""
+    found: dict[str, list[Attempt]] = {}
+    for line in journal:
+        body = line.body or {}
+        tried = found.setdefault(str(body.get("step") or body.get("stage") or ""), [])
+        if line.kind is Kind.BEGUN:
+            tried.append(Attempt(int(body["attempt"]), line.at, None, "begun", ""))
+        elif line.kind in ENDINGS and tried and tried[-1].took is None:
+            note = _note(line.kind, body)
+            tried[-1] = Attempt(
+                tried[-1].number, tried[-1].at, line.at - tried[-1].at, ENDINGS[line.kind], note
+            )
+    return {step: tried for step, tried in found.items() if tried}
+
+
+def _note(kind: Kind, body: Mapping[str, Any]) -> str:
+    if kind is Kind.ANSWERED:
+        return f"{body['by']}: it {'took' if body['took_place'] else 'did not take'} place"
+    if kind is Kind.COMPLETED and body.get("found_by"):
+        return f"no answer came; {body['found_by']} says it took place"
+    again = f"; again at {clock(body['due_at'])}" if body.get("due_at") else ""
+    return f"{body['error']}{again}" if body.get("error") else ""
+
+
 def moment(milliseconds: int) -> str:
     """Return a time as people read it, in UTC."""
-    return iso(milliseconds).replace("T", " ").replace("Z", " UTC")
+    return iso(milliseconds)[:19].replace("T", " ") + " UTC"
+
+
+def clock(milliseconds: int) -> str:
+    """Return the time of day to the millisecond, in UTC."""
+    return iso(milliseconds)[11:23]
+
+
+def span(milliseconds: int) -> str:
+    """Return a length of time in the units that matter."""
+    if milliseconds < SECOND:
+        return f"{milliseconds} ms"
+    if milliseconds < MINUTE:
+        return f"{milliseconds / SECOND:.1f} s"
+    if milliseconds < HOUR:
+        return f"{milliseconds // MINUTE} min {milliseconds % MINUTE // SECOND} s"
+    if milliseconds < 2 * DAY:
+        return f"{milliseconds // HOUR} h {milliseconds % HOUR // MINUTE} min"
+    return f"{milliseconds // DAY} days"
+
+
+def words(name: str) -> str:
+    """Return a state as people say it."""
+    return name.replace("_", " ")
 
 
 def pretty(value: Any) -> str:
@@ -97,10 +239,19 @@ def pretty(value: Any) -> str:
 def gist(record: Record) -> str:
     """Return the few words of a journal line that matter most."""
     body = record.body or {}
-    parts = [str(body[name]) for name in ("decision", "step", "stage", "queue", "by") if body.get(name)]
+    names = dict.fromkeys(
+        str(body[name]) for name in ("decision", "step", "stage", "queue") if body.get(name)
+    )
+    parts = list(names)
+    if record.kind is Kind.OPENED:
+        parts.append("by its event")
+    if body.get("by"):
+        parts.append(f"by {body['by']}")
+    if body.get("run"):
+        parts.append(f"in run {str(body['run'])[:8]}")
     if "attempt" in body:
         parts.append(f"attempt {body['attempt']}")
-    for name in ("reason", "error", "why"):
-        if body.get(name):
-            parts.append(str(body[name]))
-    return " · ".join(parts)[:200] or "facts"
+    parts += [str(body[name]) for name in ("reason", "error", "why") if body.get(name)]
+    if body.get("emits"):
+        parts.append(f"emits {body['emits']}")
+    return " · ".join(parts)[:200]
