@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from openclaw_dagster.errors import ClawError
+
+#: The variables behind the settings that a command may be given.
+_VARIABLES = {
+    "specs": "CLAW_SPECS",
+    "environment": "CLAW_ENVIRONMENT",
+    "home": "CLAW_HOME",
+    "database": "CLAW_DATABASE_URL",
+}
 
 
 class NoSecret(ClawError):
@@ -71,6 +80,22 @@ def read_settings(**overrides: str | None) -> Settings:
         public_url=said("public_url", f"http://{host}:{port}").rstrip("/"),
         workers=int(workers),
     )
+
+
+@contextmanager
+def placed(**said: str | None) -> Iterator[None]:
+    """Make some settings, by the names of their fields, hold for this process and those it starts, for a while."""
+    wanted = {_VARIABLES[field]: value for field, value in said.items() if value}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def variable(name: str) -> str | None:

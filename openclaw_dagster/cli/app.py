@@ -13,9 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 from openclaw_dagster.cli import adapter, audit, case, check, dlq, doctor, language, output, send
-from openclaw_dagster.cli.place import placed
 from openclaw_dagster.errors import ClawError
-from openclaw_dagster.settings import variable
+from openclaw_dagster.settings import placed, variable
 
 #: Commands whose module is imported only when one of them is asked for: it needs the database driver.
 HOST = "openclaw_dagster.cli.dev"

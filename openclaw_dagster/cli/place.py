@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
     from openclaw_dagster.store.database import Database
     from openclaw_dagster.store.ledger import Ledger
 
-VARIABLES = {
-    "specs": "CLAW_SPECS",
-    "environment": "CLAW_ENVIRONMENT",
-    "home": "CLAW_HOME",
-    "database": "CLAW_DATABASE_URL",
-}
-
 
 class NoLedger(ClawError):
     """
@@ -31,22 +23,6 @@ class NoLedger(ClawError):
     """
 
     code = "CLAW701"
-
-
-@contextmanager
-def placed(**said: str | None) -> Iterator[None]:
-    """Make the root's options hold for this command and for every process it starts."""
-    names = [VARIABLES[name] for name, value in said.items() if value]
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update({VARIABLES[name]: value for name, value in said.items() if value})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from openclaw_dagster.settings import read_settings
 
 
 class ClawSystem(dg.Component, dg.Model, dg.Resolvable):
-    """One operational system, described by a `.claw` file, as a job with its dispatch sensor and schedules."""
+    """One operational system, written in a `.claw` file, as a job with its dispatch sensor and schedules."""
 
     spec: str
     """Path of the `.claw` file, relative to the component's folder."""
@@ -21,11 +21,11 @@ class ClawSystem(dg.Component, dg.Model, dg.Resolvable):
     """Which file of the `environments` folder beside the `.claw` file applies."""
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Return the definitions of the system; SpecRefused, with every problem, when its file is not right."""
+        """Return the definitions of the system; an error with every problem when its file is not right."""
         path = (Path(context.path) / self.spec).resolve()
         project = Project(path.parent, only=path)
         for refused in project.refused:
-            raise refused
+            raise dg.DagsterInvalidDefinitionError("\n" + refused.render())
         shop = Workspace(read_settings(specs=str(path.parent), environment=self.environment), project=project)
         (system,) = shop.systems.values()
         return compile_system(shop, system)

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from openclaw_dagster.compile import tags
+from openclaw_dagster.runtime import tags
 from openclaw_dagster.runtime.advance import close, hold, pass_stage
 from openclaw_dagster.runtime.batch import Batch
 from openclaw_dagster.runtime.workspace import Workspace

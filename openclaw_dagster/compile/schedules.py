@@ -10,7 +10,7 @@ import dagster as dg
 from cronsim import CronSim
 
 from openclaw_dagster.clock import MINUTE
-from openclaw_dagster.compile.tags import run_tags
+from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.intake import arrival
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import ScheduleTrigger, System

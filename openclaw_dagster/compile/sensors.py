@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from openclaw_dagster.compile.tags import run_tags
+from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
 

@@ -14,8 +14,8 @@ from dagster._core.definitions.selector import JobSubsetSelector
 from dagster._core.remote_representation.external import RemoteJob
 from dagster._core.workspace.context import WorkspaceProcessContext
 
-from openclaw_dagster.compile.tags import run_tags
 from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.store.ledger import Claim
 from openclaw_dagster.store.views import Due
@@ -109,7 +109,9 @@ class Express:
             size = 1 if waiting <= free else min(getattr(system, "batch", 50), -(-waiting // max(1, free)))
             if not tags_allow(self.instance, {"claw/system": one.system}):
                 break
-            claim = self.shop.ledger.claim(one.system, limit=size, lease=self.shop.environment.lease, by="express")
+            claim = self.shop.ledger.claim(
+                one.system, limit=size, lease=self.shop.environment.lease, by="express"
+            )
             if claim is None:
                 break
             self._launch(claim)
@@ -141,7 +143,9 @@ class Express:
         if key not in self._plans:
             repository = next(iter(location.get_repositories().values()))
             job = location.get_job(JobSubsetSelector(location.name, repository.name, system, None))
-            plan = location.get_execution_plan(job, {}, step_keys_to_execute=None, known_state=None, instance=self.instance)
+            plan = location.get_execution_plan(
+                job, {}, step_keys_to_execute=None, known_state=None, instance=self.instance
+            )
             self._plans[key] = Plan(job, plan.execution_plan_snapshot, repository.asset_graph)
         return self._plans[key]
 

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from dagster import DagsterRun
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, RunLauncher, WorkerStatus
+from dagster._core.launcher import (
+    CheckRunHealthResult,
+    DefaultRunLauncher,
+    LaunchRunContext,
+    RunLauncher,
+    WorkerStatus,
+)
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
 from openclaw_dagster.settings import read_settings
@@ -42,7 +48,9 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
         return {"socket": Field(StringSource, is_required=False, description="The pool's socket.")}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> WarmRunLauncher:
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
+    ) -> WarmRunLauncher:
         """Build the launcher the way the instance does."""
         return cls(inst_data=inst_data, **config_value)
 

@@ -134,7 +134,13 @@ class Pool:
                 return {"ok": any(worker.run == question["run"] for worker in self.workers.values())}
             case _:
                 idle = sum(worker.run is None for worker in self.workers.values())
-                return {"ok": True, "workers": len(self.workers), "idle": idle, "done": self.done, "pid": os.getpid()}
+                return {
+                    "ok": True,
+                    "workers": len(self.workers),
+                    "idle": idle,
+                    "done": self.done,
+                    "pid": os.getpid(),
+                }
 
     def _launch(self, run: str) -> dict[str, Any]:
         for worker in self.workers.values():

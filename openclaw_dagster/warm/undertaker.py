@@ -21,9 +21,10 @@ def bury(run_id: str, pid: int, code: int) -> None:
             if run is not None and not run.is_finished:
                 ended = f"signal {-code}" if code < 0 else f"exit code {code}"
                 instance.report_run_failed(
-                    run, f"The worker of this run ended ({ended}). Its cases are due again; nothing has to be done by hand."
+                    run,
+                    f"The worker of this run ended ({ended}). Its cases are due again; nothing has to be done by hand.",
                 )
     except BaseException as error:
-        print(f"the end of worker {pid} could not be reported: {error}", file=sys.stderr)  # noqa: T201
+        print(f"the end of worker {pid} could not be reported: {error}", file=sys.stderr)
     finally:
         os._exit(0)

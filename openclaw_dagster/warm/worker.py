@@ -44,7 +44,9 @@ def _execute(order: dict[str, Any], instance: DagsterInstance) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with capture_interrupts():
-            _execute_run_command_body(order["run"], instance, lambda _event: None, set_exit_code_on_failure=False)
+            _execute_run_command_body(
+                order["run"], instance, lambda _event: None, set_exit_code_on_failure=False
+            )
     except KeyboardInterrupt:
         pass  # terminated after the last op: the run is settled
     finally:

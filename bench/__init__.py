@@ -1,0 +1,1 @@
+"""Measures this product beside others doing the same work, in one run on one machine."""

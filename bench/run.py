@@ -1,0 +1,228 @@
+"""`make bench`: the same work on this product and on stock Dagster, on SQLite and on Postgres, in one run."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path[:0] = [
+    str(Path(__file__).resolve().parent.parent),
+    str(Path(__file__).resolve().parent.parent / "tests"),
+]
+
+from services.postgres import Postgres  # noqa: E402
+
+from bench import systems  # noqa: E402
+from bench.outside import Carrier, send, settled  # noqa: E402
+
+
+@dataclass
+class Figures:
+    """What was measured of one contender on one database."""
+
+    name: str
+    database: str
+    rows: dict[str, str] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)
+    lost: int = 0
+    doubled: int = 0
+
+
+def share(values: list[float], part: float) -> float:
+    """Return a percentile in milliseconds."""
+    ordered = sorted(values)
+    return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else float("nan")
+
+
+async def measure(running: systems.Running, carrier: Carrier, figures: Figures, plan: Plan) -> None:
+    """Send what the plan says and write down what the outside saw."""
+    await send(running.url, [f"warm{i}" for i in range(plan.warm)], rate=10)
+    await settled(carrier, [f"warm{i}" for i in range(plan.warm)], plan.patience)
+    await asyncio.sleep(2)
+    for rate, count in plan.rates:
+        orders = [f"rate{rate}-{i}" for i in range(count)]
+        sent = await send(running.url, orders, rate=rate)
+        await settled(carrier, orders, plan.patience)
+        took = [carrier.booked[o][0] - sent.at[o] for o in orders if o in carrier.booked]
+        accepted = sent.accept_times()
+        figures.numbers[f"{rate}/s p95"] = share(took, 0.95)
+        figures.rows[f"accept at {rate}/s, p50 / p95"] = (
+            f"{share(accepted, 0.5):.0f} / {share(accepted, 0.95):.0f} ms"
+        )
+        shares = " / ".join(f"{share(took, part):.0f}" for part in (0.5, 0.95, 0.99))
+        figures.rows[f"event → action at {rate}/s, p50 / p95 / p99"] = f"{shares} ms"
+        _count(figures, carrier, orders)
+    for size in plan.bursts:
+        await _burst(running, carrier, figures, size, plan)
+    figures.rows["memory at the end"] = f"{running.memory():.0f} MB"
+    await asyncio.sleep(3)
+    before, begun = running.cpu(), time.time()
+    await asyncio.sleep(plan.idle)
+    idle = (running.cpu() - before) / (time.time() - begun)
+    figures.numbers["idle"] = idle
+    figures.rows["idle"] = f"{100 * idle:.1f}% of a core"
+
+
+async def _burst(running: systems.Running, carrier: Carrier, figures: Figures, size: int, plan: Plan) -> None:
+    orders = [f"burst{size}-{i}" for i in range(size)]
+    before, begun = running.cpu(), time.time()
+    sent = await send(running.url, orders, rate=None)
+    await settled(carrier, orders, plan.patience)
+    done = [carrier.booked[o][0] for o in orders if o in carrier.booked]
+    minutes = (max(done) - begun) / 60 if done else float("inf")
+    await asyncio.sleep(1)
+    figures.numbers[f"burst {size}"] = len(done) / minutes
+    took = [carrier.booked[o][0] - sent.at[o] for o in orders if o in carrier.booked]
+    figures.rows[f"burst of {size}: cases/min"] = f"{len(done) / minutes:.0f}"
+    figures.rows[f"burst of {size}: p95"] = f"{share(took, 0.95) / 1000:.1f} s"
+    figures.rows[f"burst of {size}: CPU per case"] = f"{1000 * (running.cpu() - before) / size:.1f} ms"
+    _count(figures, carrier, orders)
+
+
+def _count(figures: Figures, carrier: Carrier, orders: list[str]) -> None:
+    figures.lost += sum(order not in carrier.booked for order in orders)
+    figures.doubled += sum(len(carrier.booked.get(order, ())) > 1 for order in orders)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is sent."""
+
+    warm: int = 20
+    rates: tuple[tuple[int, int], ...] = ((1, 40), (10, 100))
+    bursts: tuple[int, ...] = (200, 1000)
+    idle: float = 15
+    patience: float = 240
+
+
+QUICK = Plan(warm=10, rates=((2, 20),), bursts=(200,), idle=5)
+#: Stock Dagster needs seconds for each run: what it is sent is less, so that a run of the benchmark ends.
+STOCK = Plan(warm=3, rates=((1, 20),), bursts=(40,), idle=10, patience=300)
+
+Contender = tuple[str, str, Callable[[int, str], contextlib.AbstractContextManager[systems.Running]], Plan]
+
+
+def run(contenders: list[Contender], postgres: Postgres) -> list[Figures]:
+    """Measure each contender alone on the machine, one after another."""
+    found = []
+    for name, database, start, plan in contenders:
+        print(f"measuring {name} on {database} …", flush=True)
+        figures = Figures(name, database)
+        asyncio.run(_one(start, "sqlite" if database == "SQLite" else postgres.fresh(), figures, plan))
+        found.append(figures)
+        for row, value in figures.rows.items():
+            print(f"  {row:<45} {value}")
+        print(f"  lost {figures.lost}, doubled {figures.doubled}", flush=True)
+    return found
+
+
+async def _one(start: Callable[..., object], database: str, figures: Figures, plan: Plan) -> None:
+    carrier = Carrier()
+    await carrier.start()
+    with start(carrier.port, database) as running:  # type: ignore[attr-defined]
+        await measure(running, carrier, figures, plan)
+
+
+def table(found: list[Figures]) -> str:
+    """Return the figures side by side, as Markdown."""
+    rows = list(dict.fromkeys(row for figures in found for row in figures.rows))
+    lines = ["| | " + " | ".join(f"{f.name}, {f.database}" for f in found) + " |"]
+    lines.append("| --- |" + " ---: |" * len(found))
+    lines += [f"| {row} | " + " | ".join(f.rows.get(row, "–") for f in found) + " |" for row in rows]
+    lines.append("| lost / doubled | " + " | ".join(f"{f.lost} / {f.doubled}" for f in found) + " |")
+    return "\n".join(lines)
+
+
+def about() -> str:
+    """Return the machine, the versions and the date."""
+    model = next(
+        (
+            x.split(":")[1].strip()
+            for x in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in x
+        ),
+        "?",
+    )
+    versions = ", ".join(
+        f"{n} {importlib.metadata.version(n)}" for n in ("dagster", "sqlalchemy", "openclaw-dagster")
+    )
+    today = time.strftime("%Y-%m-%d")
+    return f"{today}; {os.cpu_count()} cores ({model}); Python {platform.python_version()}; {versions}; load before {os.getloadavg()[0]:.1f}."
+
+
+def ratios(found: list[Figures]) -> str:
+    """Return how much faster than stock Dagster, per database."""
+    lines = []
+    for ours in [f for f in found if f.name == "openclaw"]:
+        for other in [f for f in found if f.database == ours.database and f is not ours]:
+            burst = max(
+                (k for k in other.numbers if k.startswith("burst")),
+                key=lambda k: other.numbers[k],
+                default="",
+            )
+            rate = max(v for k, v in ours.numbers.items() if k.startswith("burst"))
+            text = f"- {ours.database}, against {other.name}: {rate / other.numbers[burst]:.1f} × the cases a minute"
+            if "1/s p95" in other.numbers and "1/s p95" in ours.numbers:
+                text += f", event → action p95 at 1/s {other.numbers['1/s p95'] / ours.numbers['1/s p95']:.0f} × faster"
+            lines.append(text)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the benchmark and write docs/benchmarks.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="send little: to see that it works")
+    parser.add_argument("--peers", metavar="PYTHON", help="also run DBOS and Prefect with this interpreter")
+    parser.add_argument("--only", choices=["sqlite", "postgres"], help="one database")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    given = parser.parse_args()
+    plan = QUICK if given.quick else Plan()
+    contenders: list[Contender] = []
+    for database in ("SQLite", "Postgres"):
+        if given.only in (None, database.lower()):
+            contenders.append(("openclaw", database, systems.ours, plan))
+            contenders.append(("stock Dagster", database, systems.stock, STOCK))
+    if given.peers:
+        contenders += [(n, "Postgres", _peer(n, m, given.peers), plan) for n, m in PEERS.items()]
+    postgres = Postgres(fsync=True)
+    postgres.start()
+    machine = about()
+    try:
+        found = run(contenders, postgres)
+    finally:
+        postgres.remove()
+    text = f"{machine}\n\n{table(found)}\n\n{ratios(found)}\n"
+    print(text)
+    if given.write:
+        write(text)
+    sys.exit(any(f.lost or f.doubled for f in found if f.name == "openclaw"))
+
+
+PEERS = {"DBOS Transact": "bench.contenders.dbos_app", "Prefect": "bench.contenders.prefect_app"}
+
+
+def _peer(
+    name: str, module: str, python: str
+) -> Callable[[int, str], contextlib.AbstractContextManager[systems.Running]]:
+    return lambda port, database: systems.peer(name, module, python, port, database, DBOS_URL=database)
+
+
+def write(text: str) -> None:
+    """Put the figures into docs/benchmarks.md between its marks."""
+    page = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+    before, _, rest = page.read_text().partition("<!-- figures -->")
+    after = rest.partition("<!-- end -->")[2]
+    page.write_text(f"{before}<!-- figures -->\n\n{text}\n<!-- end -->{after}")
+
+
+if __name__ == "__main__":
+    main()
