@@ -177,9 +177,7 @@ def _reload(changes: _Watch, supervisor: Supervisor, settings: Settings) -> None
         _say("claw", "files changed and are not loaded: what ran before goes on")
         return
     _say("claw", "files changed: loading them")
-    for child in supervisor.children:
-        if child.name in ("code", "pool", "web"):
-            supervisor.restart(child)
+    supervisor.restart("code", "pool", "web")
 
 
 def _shown(settings: Settings) -> str:

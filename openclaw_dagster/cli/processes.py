@@ -25,9 +25,14 @@ HEALTHY = 30.0
 
 #: What Dagster's processes say while all is well, and stack traces; shown only on demand.
 NOISE = re.compile(
-    r"^\s*$|^\s{2,}|^Stack Trace:|\b(INFO|DEBUG)\b|(Supersession|Beta|Preview)Warning|"
-    r"dagster - ERROR - .*(STEP_FAILURE|RUN_FAILURE|Not executing)|^The above exception was caused"
+    r"^\s|^$|^>$|^Stack Trace:|^Traceback|^The above exception|"
+    r"\b(INFO|DEBUG)\b|(Supersession|Beta|Preview)Warning|"
+    r"dagster - ERROR - .*(STEP_FAILURE|RUN_FAILURE|Not executing)|so not trying to catch up$"
 )
+#: What comes before a stack trace; whether it matters shows in the exception after it.
+HEADLINE = re.compile(r"caught an error")
+#: Exceptions of a code server that is being restarted, which the line about its restart says better.
+PASSING = re.compile(r"InactiveRpcError|UserCodeUnreachableError|Error loading repository location")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 #: Becomes the process it is given, which Linux ends when its parent dies: a supervisor that was killed leaves
@@ -92,10 +97,21 @@ class Supervisor:
         return child
 
     def _tell(self, child: Child, stream: IO[str]) -> None:
+        headline = ""
         for line in stream:
             text = COLOUR.sub("", line.rstrip())
-            if self.verbose or not NOISE.search(text):
+            if self.verbose:
                 self.say(child.name, text)
+            elif NOISE.search(text):
+                continue
+            elif HEADLINE.search(text):
+                headline = text
+            elif PASSING.search(text):
+                headline = ""
+            else:
+                for one in filter(None, (headline, text)):
+                    self.say(child.name, one)
+                headline = ""
 
     def look(self) -> None:
         """Start again what died; the wait grows while it keeps dying."""
@@ -115,10 +131,13 @@ class Supervisor:
                 child.due = 0.0
                 child.start(self._tell)
 
-    def restart(self, child: Child) -> None:
-        """End a process and start it anew, as when the files it loaded have changed."""
-        self._end([child])
-        child.start(self._tell)
+    def restart(self, *names: str) -> None:
+        """End processes and start them anew, as when the files they loaded have changed."""
+        children = [child for child in self.children if child.name in names]
+        self._end(children)
+        for child in children:
+            child.due = 0.0
+            child.start(self._tell)
 
     def run(self, every: Callable[[], None] = lambda: None) -> None:
         """Look after the processes until told to stop; `every` is called about once a second."""
