@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from openclaw_dagster.spec.diagnostics import Findings, Mark, nearest
+from openclaw_dagster.spec.diagnostics import MOST_GUESSES, Findings, Mark, nearest
 from openclaw_dagster.spec.reader import Node
 from openclaw_dagster.spec.units import check_name, complaint, shown
 
@@ -172,7 +172,7 @@ class _Report:
         problem = f"{word[:60]!r} is not known here"
         mark = self.node.mark_of(path)
         self.findings.add(mark, "CLAW012", problem, allowed=allowed, said=word, hint=hint)
-        return (*path[:-1], nearest(word, allowed))
+        return (*path[:-1], nearest(word, allowed) if len(self.findings.found) < MOST_GUESSES else None)
 
     def missing(self, path: tuple[Any, ...], word: str) -> None:
         mark = self.node.mark_of(path) if path else self.owner

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from openclaw_dagster.errors import ClawError
@@ -17,6 +18,8 @@ __all__ = ["CODES", "Diagnostic", "Findings", "Mark", "SpecRefused", "nearest"]
 #: Most allowed words that are listed, and most characters of a line that are shown.
 MOST_WORDS = 40
 WIDTH = 120
+#: A file with more problems than this gets no more guesses at what was meant: they are what takes time.
+MOST_GUESSES = 100
 
 #: Findings whose line is not shown, because it may hold a secret.
 HIDDEN = frozenset({"CLAW036"})
@@ -85,6 +88,11 @@ def _window(line: str, offset: int) -> tuple[str, int]:
     return text, sum(_columns(letter) for letter in before)
 
 
+def _one_line(message: str) -> str:
+    text = "".join(_tame(letter) for letter in message[:401])
+    return text if len(text) <= 400 else f"{text[:399]}…"
+
+
 def _tame(letter: str) -> str:
     """Return a letter as it may be printed: what would move the cursor or turn the text around is not."""
     return " " if letter == "\t" else letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}"
@@ -126,9 +134,11 @@ class Findings:
         if code not in CODES:
             raise KeyError(code)
         options = tuple(sorted(allowed))
-        guess = nearest(said, options) if said else None
+        guess = nearest(said, options) if said and len(self.found) < MOST_GUESSES else None
         lines = [f"did you mean {guess}?" if guess else "", hint, self.named]
-        self.found.append(Diagnostic(self.file, mark, code, message, options, "\n".join(filter(None, lines))))
+        self.found.append(
+            Diagnostic(self.file, mark, code, _one_line(message), options, "\n".join(filter(None, lines)))
+        )
 
     def sorted(self) -> tuple[Diagnostic, ...]:
         """Return the findings in the order of the file, each once, those of other files last."""
@@ -144,7 +154,12 @@ class Findings:
 
 def nearest(word: str, options: Iterable[str]) -> str | None:
     """Return the option that looks most like `word`, if one is close."""
-    close = difflib.get_close_matches(word[:80], list(options), n=1, cutoff=0.6)
+    return _nearest(word[:80], tuple(options))
+
+
+@lru_cache(maxsize=1024)
+def _nearest(word: str, options: tuple[str, ...]) -> str | None:
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
     return close[0] if close and close[0] != word else None
 
 

@@ -79,7 +79,7 @@ class BundleFolder:
 def normalise(relative: str) -> str:
     """Return `./policies/a.ts` as `policies/a.ts`; NoFile for a path that is absolute or climbs out."""
     path = PurePosixPath(relative)
-    if "\\" in relative or "\0" in relative or path.is_absolute() or relative.startswith("~"):
+    if "\\" in relative or not relative.isprintable() or path.is_absolute() or relative.startswith("~"):
         raise NoFile(f"{relative} is not a path inside the system's folder: write ./policies/name.policy.ts")
     if ".." in path.parts:
         raise NoFile(f"{relative} climbs out of the system's folder: keep the file beside the .claw file")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from openclaw_dagster.spec.build import build, later, named_items, names_of
 from openclaw_dagster.spec.contracts import Frozen
-from openclaw_dagster.spec.diagnostics import Mark, nearest
+from openclaw_dagster.spec.diagnostics import MOST_GUESSES, Mark, nearest
 from openclaw_dagster.spec.draft import Draft
 from openclaw_dagster.spec.model import (
     Data,
@@ -57,7 +57,8 @@ def read_layers(draft: Draft) -> None:
     """Fill the draft with everything of the file that is right, and note everything that is not."""
     _read_head(draft)
     entries: dict[str, Node] = draft.root.value
-    misspelt = {nearest(word, LAYERS): word for word in entries if word not in (*LAYERS, *names_of(Head))}
+    unknown = [word for word in entries if word not in (*LAYERS, *names_of(Head))]
+    misspelt = {nearest(word, LAYERS): word for word in unknown[:MOST_GUESSES]}
     for layer, stub in LAYERS.items():
         hint = f"paste this and change it:\n{stub}"
         if layer in entries and entries[layer].value in (None, [], {}, ""):

@@ -6,6 +6,7 @@ import json
 import re
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -45,6 +46,8 @@ def _check_cron(draft: Draft, trigger: ScheduleTrigger) -> None:
     problem = ""
     if len(trigger.cron.split()) != 5:
         problem = "is not five fields: minute hour day month weekday"
+    elif re.search(r"(?<![A-Z])L|W(?!ED)|[#?]", trigger.cron.upper()):
+        problem = "has L, W, # or ?, which not every reader of cron knows: write numbers and names"
     else:
         try:
             next(CronSim(trigger.cron, datetime(2024, 1, 1, tzinfo=UTC)))
@@ -89,7 +92,7 @@ def _check_schema(draft: Draft, trigger: WebhookTrigger | ManualTrigger) -> None
         place = "/".join(str(part) for part in error.absolute_path) or "the top"
         findings.add(Mark(), "CLAW035", f"no JSON Schema, at {place}: {error.message[:200]}")
     else:
-        _check_references(text, findings)
+        _check_references(text, schema, findings)
         draft.schemas[trigger.schema_file] = schema if isinstance(schema, dict) else {}
 
 
@@ -97,10 +100,24 @@ def _no_constant(word: str) -> Any:
     raise ValueError(f"{word} is not a JSON value")
 
 
-def _check_references(text: str, findings: Findings) -> None:
-    for found in re.finditer(r'"\$(?:dynamicRef|ref)"\s*:\s*"([^#"][^"]*)"', text):
+def _check_references(text: str, schema: Any, findings: Findings) -> None:
+    for found in re.finditer(r'"\$(?:dynamicRef|ref)"\s*:\s*"([^"]*)"', text):
+        if found[1].startswith("#") and _leads_somewhere(schema, found[1]):
+            continue
         before = text[: found.start()]
         mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        findings.add(
-            mark, "CLAW035", f"the $ref {found[1][:80]!r} leads out of the file, and is not followed"
-        )
+        where = "nowhere" if found[1].startswith("#") else "out of the file, and is not followed"
+        findings.add(mark, "CLAW035", f"the $ref {found[1][:80]!r} leads {where}")
+
+
+def _leads_somewhere(schema: Any, reference: str) -> bool:
+    """Tell whether a reference such as `#/$defs/order` is to something in the schema."""
+    for part in unquote(reference[1:]).split("/")[1:]:
+        word = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(schema, dict) and word in schema:
+            schema = schema[word]
+        elif isinstance(schema, list) and word.isdecimal() and int(word[:9]) < len(schema):
+            schema = schema[int(word[:9])]
+        else:
+            return False
+    return reference == "#" or reference.startswith("#/")
