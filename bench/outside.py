@@ -71,9 +71,7 @@ class Sent:
         return [self.acknowledged[order] - self.at[order] for order in self.acknowledged]
 
 
-async def send(
-    url: str, orders: list[str], *, rate: float | None, connections: int = 16, critical: str = ""
-) -> Sent:
+async def send(url: str, orders: list[str], *, rate: float | None, connections: int = 16) -> Sent:
     """Post orders, `rate` a second or as fast as the connections go; an order that gets no 2xx is sent again."""
     sent = Sent()
     host, port, path = _parts(url)
@@ -115,7 +113,8 @@ async def _post(
 ) -> int:
     reader, writer = line
     writer.write(
-        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n".encode()
+        + f"Content-Length: {len(body)}\r\n\r\n".encode()
         + body
     )
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()

@@ -156,7 +156,10 @@ def about() -> str:
         f"{n} {importlib.metadata.version(n)}" for n in ("dagster", "sqlalchemy", "openclaw-dagster")
     )
     today = time.strftime("%Y-%m-%d")
-    return f"{today}; {os.cpu_count()} cores ({model}); Python {platform.python_version()}; {versions}; load before {os.getloadavg()[0]:.1f}."
+    load = f"load before {os.getloadavg()[0]:.1f}"
+    return (
+        f"{today}; {os.cpu_count()} cores ({model}); Python {platform.python_version()}; {versions}; {load}."
+    )
 
 
 def ratios(found: list[Figures]) -> str:

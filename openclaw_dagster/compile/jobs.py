@@ -22,12 +22,17 @@ from openclaw_dagster.store.case import Case
 MOST_NAMED = 50
 
 
-@dg.logger(description="Says nothing on the console: every event is on the run's page.")
-def quiet(_context: dg.InitLoggerContext) -> logging.Logger:
+def _quiet(_context: dg.InitLoggerContext) -> logging.Logger:
     """Keep a run's events off the console, where a line each costs more than writing them."""
     logger = logging.Logger("claw.run", logging.CRITICAL)
     logger.addHandler(logging.NullHandler())
     return logger
+
+
+#: Every event is on the run's page; the console hears nothing.
+quiet = dg.LoggerDefinition(
+    _quiet, description="Says nothing on the console: every event is on the run's page."
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ def _edges(system: System, leaves: Sequence[str]) -> dict[Any, dict[str, dg.Depe
         return {f"after_{name}": dg.DependencyDefinition(name, "cases") for name in names}
 
     edges: dict[Any, dict[str, dg.DependencyDefinition]] = {
-        dg.NodeInvocation(f"{system.name}__{stage.name}", alias=stage.name): needs(stage.after) for stage in system.stages
+        dg.NodeInvocation(f"{system.name}__{stage.name}", alias=stage.name): needs(stage.after)
+        for stage in system.stages
     }
     edges[dg.NodeInvocation(f"{system.name}__close", alias="close")] = needs(leaves)
     return edges
@@ -160,7 +166,9 @@ def _metadata(shop: Workspace, batch: Batch, cases: Sequence[Case]) -> dict[str,
     found: dict[str, Any] = {"cases": len(cases)}
     for case in cases[:MOST_NAMED]:
         now = batch.cases.get(case.id) or batch.left.get(case.id, case)
-        found[f"{case.key} ({now.state})"[:200]] = dg.MetadataValue.url(f"{shop.settings.public_url}/claw/cases/{case.id}")
+        found[f"{case.key} ({now.state})"[:200]] = dg.MetadataValue.url(
+            f"{shop.settings.public_url}/claw/cases/{case.id}"
+        )
     return found
 
 

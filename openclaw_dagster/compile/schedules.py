@@ -10,8 +10,8 @@ import dagster as dg
 from cronsim import CronSim
 
 from openclaw_dagster.clock import MINUTE
-from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.intake import arrival
+from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import ScheduleTrigger, System
 
@@ -21,7 +21,11 @@ LATE = 5 * MINUTE
 
 def schedules_of(shop: Workspace, system: System) -> list[dg.ScheduleDefinition]:
     """Return a schedule for each schedule trigger."""
-    return [_schedule(shop, system, trigger) for trigger in system.triggers if isinstance(trigger, ScheduleTrigger)]
+    return [
+        _schedule(shop, system, trigger)
+        for trigger in system.triggers
+        if isinstance(trigger, ScheduleTrigger)
+    ]
 
 
 def _schedule(shop: Workspace, system: System, trigger: ScheduleTrigger) -> dg.ScheduleDefinition:
@@ -31,10 +35,13 @@ def _schedule(shop: Workspace, system: System, trigger: ScheduleTrigger) -> dg.S
             yield dg.SkipReason(why)
             return
         moment = at.isoformat(timespec="seconds").replace("+00:00", "Z")
-        payload = {"tick": {"trigger": trigger.name, "at": moment, "local": at.astimezone(ZoneInfo(trigger.timezone)).isoformat()}}
+        local = at.astimezone(ZoneInfo(trigger.timezone)).isoformat()
+        payload = {"tick": {"trigger": trigger.name, "at": moment, "local": local}}
         (receipt,) = shop.ledger.receive([arrival(system, trigger, payload, moment)])
         only = [receipt.case_id] if receipt.case_id else []
-        claim = shop.ledger.claim(system.name, limit=1, lease=shop.environment.lease, by="schedule", only=only)
+        claim = shop.ledger.claim(
+            system.name, limit=1, lease=shop.environment.lease, by="schedule", only=only
+        )
         if claim is None:
             yield dg.SkipReason(f"the event of {moment} is in the log already, as case {receipt.case_id}")
         else:
@@ -47,7 +54,10 @@ def _schedule(shop: Workspace, system: System, trigger: ScheduleTrigger) -> dg.S
         execution_timezone=trigger.timezone,
         execution_fn=tick,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Starts a case of {system.name} at {trigger.cron} ({trigger.timezone}); missed ticks: {trigger.catchup}.",
+        description=(
+            f"Starts a case of {system.name} at {trigger.cron} ({trigger.timezone}); "
+            f"missed ticks: {trigger.catchup}."
+        ),
     )
 
 
@@ -58,4 +68,8 @@ def missed(trigger: ScheduleTrigger, at: datetime, now: int) -> str | None:
     if trigger.catchup == "none":
         return "its time has passed, and catchup is none"
     following = next(CronSim(trigger.cron, at.astimezone(ZoneInfo(trigger.timezone))))
-    return "a later tick has come meanwhile, and catchup is last" if following.timestamp() * 1000 <= now else None
+    return (
+        "a later tick has come meanwhile, and catchup is last"
+        if following.timestamp() * 1000 <= now
+        else None
+    )

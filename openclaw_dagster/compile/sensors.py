@@ -27,13 +27,17 @@ def dispatch_sensor(shop: Workspace, system: System) -> dg.SensorDefinition:
         room = room_for_runs(context.instance)
         asked = 0
         while asked < room:
-            claim = shop.ledger.claim(system.name, limit=1, lease=shop.environment.lease, by="dispatch sensor")
+            claim = shop.ledger.claim(
+                system.name, limit=1, lease=shop.environment.lease, by="dispatch sensor"
+            )
             if claim is None:
                 break
             asked += 1
             yield dg.RunRequest(run_key=claim.id, tags=run_tags(claim))
         if not asked:
-            yield dg.SkipReason("no case is due" if room else "as many runs are under way as the instance allows")
+            yield dg.SkipReason(
+                "no case is due" if room else "as many runs are under way as the instance allows"
+            )
 
     return dg.SensorDefinition(
         name=f"{system.name}_dispatch",

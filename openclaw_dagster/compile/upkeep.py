@@ -9,7 +9,10 @@ from openclaw_dagster.store import audit
 def upkeep(shop: Workspace) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
     """Return the job and its hourly schedule."""
 
-    @dg.op(name="claw_upkeep__ledger", description="Seals the days that are over and shreds payloads past their retention.")
+    @dg.op(
+        name="claw_upkeep__ledger",
+        description="Seals the days that are over and shreds payloads past their retention.",
+    )
     def keep(context: dg.OpExecutionContext) -> None:
         now = shop.clock.now()
         sealed = audit.seal(shop.ledger.database, now)
@@ -18,7 +21,11 @@ def upkeep(shop: Workspace) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
         gone = audit.shred(shop.ledger.database, now)
         context.add_output_metadata({"days sealed": len(sealed), "texts shredded": gone})
 
-    @dg.job(name="claw_upkeep", executor_def=dg.in_process_executor, description="Keeps the ledger: seals days, shreds old payloads.")
+    @dg.job(
+        name="claw_upkeep",
+        executor_def=dg.in_process_executor,
+        description="Seals days, shreds old payloads.",
+    )
     def claw_upkeep() -> None:
         keep()
 

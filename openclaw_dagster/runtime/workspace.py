@@ -27,7 +27,10 @@ from openclaw_dagster.store.ledger import Ledger
 
 
 class SpecGone(ClawError):
-    """The case runs under version {digest} of its system, which the ledger does not hold: restore the ledger's table of versions."""
+    """
+    The case runs under version {digest} of its system, which the ledger does not hold: restore the ledger's
+    table of versions.
+    """
 
     code = "CLAW410"
 
@@ -74,7 +77,9 @@ def check_policy(path: str, source: str) -> None:
 class Workspace:
     """One process's view of a project in one environment, with its ledger."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None, project: Project | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, clock: Clock | None = None, project: Project | None = None
+    ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.project = project or Project(settings.specs)
@@ -101,7 +106,12 @@ class Workspace:
     def adapters(self) -> Adapters:
         """What stands behind the actions in this environment."""
         return Adapters.open(
-            self.project.contracts, self.environment, self.secret, home=self.settings.home, clock=self.clock, actions=self.project.actions
+            self.project.contracts,
+            self.environment,
+            self.secret,
+            home=self.settings.home,
+            clock=self.clock,
+            actions=self.project.actions,
         )
 
     def secret(self, name: str) -> str:
@@ -152,7 +162,10 @@ class Workspace:
 
 def _policy(system: System, decision: Decision) -> Policy:
     if decision.table is not None:
-        rows = [Row(row.when, row.then if isinstance(row.then, dict) else {"branch": row.then}) for row in decision.table]
+        rows = [
+            Row(row.when, row.then if isinstance(row.then, dict) else {"branch": row.then})
+            for row in decision.table
+        ]
         return TablePolicy(f"{system.path}, table of {decision.name}", rows)
     path = (decision.policy or "").removeprefix("./")
     return open_policy(path, system.files[path])

@@ -1,0 +1,11 @@
+"""Runs that start in milliseconds.
+
+launcher    hands a run to the pool, or to Dagster's own launcher when it is down
+pool        the process that keeps warm workers
+worker      executes one run after another
+undertaker  says that a run's worker died, and makes its cases due again
+express     turns due cases into runs as soon as there is room
+limits      the limits of dagster.yaml, for the path that skips Dagster's queue
+storage     Dagster's SQLite storages over kept connections
+line        how processes talk to the pool
+"""

@@ -33,7 +33,7 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
         self._inst_data = inst_data
         self._socket = Path(socket) if socket else socket_of(read_settings())
         self._cold = DefaultRunLauncher()
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
@@ -81,11 +81,11 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
                 return True
         except PoolDown:
             pass
-        return self._cold.terminate(run_id)
+        return bool(self._cold.terminate(run_id))  # type: ignore[no-untyped-call]
 
     def join(self, timeout: int = 30) -> None:
         """Wait for runs in processes of their own."""
-        self._cold.join(timeout)
+        self._cold.join(timeout)  # type: ignore[no-untyped-call]
 
     @property
     def supports_check_run_worker_health(self) -> bool:

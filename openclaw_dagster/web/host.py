@@ -25,7 +25,7 @@ from openclaw_dagster.web.secrets import check_door
 from openclaw_dagster.web.webhooks import Webhooks
 
 
-class OpenClawWebserver(DagsterWebserver):
+class OpenClawWebserver(DagsterWebserver[Any, Any]):
     """The Dagster webserver with this product's routes before its own."""
 
     def __init__(self, context: WorkspaceProcessContext, shop: Workspace, express: Express) -> None:
@@ -35,7 +35,7 @@ class OpenClawWebserver(DagsterWebserver):
 
     def build_routes(self) -> list[BaseRoute]:
         """Return our routes, then Dagster's, whose last one catches everything else."""
-        return [*own_routes(self.shop, self.express.wake), *super().build_routes()]
+        return [*own_routes(self.shop, self.express.wake), *super().build_routes()]  # type: ignore[no-untyped-call]
 
 
 def own_routes(shop: Workspace, on_committed: Callable[[], None]) -> list[BaseRoute]:
@@ -63,7 +63,9 @@ def app_of(shop: Workspace, workspace_file: Path) -> Starlette:
     instance = DagsterInstance.get()
     if type(instance.run_storage).__module__.startswith("dagster_postgres"):
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
-    context = WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace_file)]), version=dagster_version)
+    context = WorkspaceProcessContext(
+        instance, WorkspaceFileTarget([str(workspace_file)]), version=dagster_version
+    )
 
     express = Express(shop, context)
 

@@ -48,7 +48,12 @@ def secrets_of(shop: Workspace, system: System, trigger: WebhookTrigger) -> tupl
 
 def may_be_unsigned(shop: Workspace) -> bool:
     """Decide whether a webhook without secret is taken: in development, on loopback, if the file says so."""
-    return shop.environment.unsigned_webhooks and shop.settings.environment == "development" and shop.settings.host in LOOPBACK
+    settings = shop.settings
+    return (
+        shop.environment.unsigned_webhooks
+        and settings.environment == "development"
+        and settings.host in LOOPBACK
+    )
 
 
 def check_door(shop: Workspace) -> None:
