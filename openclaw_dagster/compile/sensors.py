@@ -10,8 +10,8 @@ from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
 
-#: Seconds between looks; Dagster's daemon does not look more often, whatever is said here.
-INTERVAL = 5
+#: Seconds between looks. Express dispatch is at once; the sensor is there when nothing else is, and each look costs.
+INTERVAL = 30
 UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,

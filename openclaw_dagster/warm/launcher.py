@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from openclaw_dagster.warm.line import PoolDown, ask, socket_of
 
 log = logging.getLogger(__name__)
 
+#: Seconds for which a run waits for a free worker.
+BUSY = 10.0
 #: The tag that says which launcher a run went to.
 LAUNCHER = "claw/launcher"
 
@@ -62,14 +65,23 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
     def launch_run(self, context: LaunchRunContext) -> None:
         """Hand the run to an idle worker; without one, or without a pool, to a process of its own."""
         run = context.dagster_run
-        try:
-            answer = ask(self._socket, {"ask": "launch", "run": run.run_id})
-        except PoolDown as down:
-            log.warning("%s; the run is launched in a process of its own, which takes seconds", down)
-            answer = {"ok": False}
-        if not answer["ok"]:
+        if not self._hand_over(run.run_id):
             self._instance.add_run_tags(run.run_id, {LAUNCHER: "cold"})
             self._cold.launch_run(context)
+
+    def _hand_over(self, run_id: str) -> bool:
+        """Give the run to the pool; a worker is soon free, and waiting for it is shorter than a process' start."""
+        end = time.monotonic() + BUSY
+        try:
+            while not ask(self._socket, {"ask": "launch", "run": run_id})["ok"]:
+                if time.monotonic() > end:
+                    log.warning("no worker was free for %g s; the run gets a process of its own", BUSY)
+                    return False
+                time.sleep(0.05)
+        except PoolDown as down:
+            log.warning("%s; the run gets a process of its own, which takes seconds", down)
+            return False
+        return True
 
     def terminate(self, run_id: str) -> bool:
         """Interrupt the worker that has the run; return whether one had it."""
