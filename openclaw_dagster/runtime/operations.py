@@ -53,7 +53,7 @@ class NoVersion(ClawError):
 
 
 class NoQuestion(ClawError):
-    """Case {case_id} is {state}; nobody has to say what became of a call: only a case that awaits a human is answered."""  # noqa: E501
+    """Case {case_id} is {state}; nobody has to say what became of a call: only a case that awaits a human is answered."""
 
     code = "CLAW445"
 

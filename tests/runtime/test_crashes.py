@@ -27,7 +27,7 @@ POINTS = sorted(
 )
 CELLS = [(name, what, 1) for name in POINTS for what in ("kill", "raise", "freeze")]
 #: Later steps of the same run, which the first hit of a point does not reach.
-CELLS += [(name, "kill", 3) for name in POINTS if name.startswith("effect.")]
+CELLS += [(name, "kill", 7 if name == "effect.sent" else 2) for name in POINTS if name.startswith("effect.")]
 CELLS += [(name, "kill", 2) for name in POINTS if name.startswith("undo.")]
 
 SYSTEM = """

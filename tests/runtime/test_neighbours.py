@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from openclaw_dagster.adapters.outcome import Answered, Failed
@@ -15,7 +17,9 @@ from .kit import DISPATCH, bodies, case, check_books, drain, order, outside, pum
 
 TYPESCRIPT = """export default function pick({ order }) {
   if (order.bad === "loop") {
-    for (let n = 0; ; n += 1) order.n === n;
+    while (true) {
+      Object.keys(order);
+    }
   }
   if (order.bad === "allocate") {
     const all = [];
@@ -43,7 +47,7 @@ PYTHON = """def decide(inputs):
         return 42
     return "book"
 """
-LINES = {"loop": 3, "allocate": 7, "clock": 10, "nonsense": 1}
+LINES = {"loop": "[234]", "allocate": "[89]", "clock": "12", "nonsense": "1"}
 
 
 def by(policy: str) -> str:
@@ -59,7 +63,7 @@ def test_a_bad_policy_fails_its_own_case_with_file_and_line(shops: Open, bad: st
     drain(shop)
     assert {case(shop, other).state for other in good} == {"completed"}
     assert case(shop, one).state == "dead_lettered"
-    assert (case(shop, one).reason or "").startswith(f"policies/pick.ts:{LINES[bad]}:")
+    assert re.match(f"policies/pick.ts:{LINES[bad]}:", case(shop, one).reason or "")
     assert case(shop, one).facts.failing == "pick"
     assert len(outside(shop)) == 20
     check_books(shop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_four_attempts_with_growing_waits_then_a_dead_letter_that_a_redrive_comp
     assert (letter["queue"], letter["stage"], letter["attempts"]) == ("queue://ops.dlq", "book", 4)
     assert letter["digest"] == dead.digest
     begun = [record.at for record in shop.ledger.journal(one) if record.kind is Kind.BEGUN]
-    waits = [later - earlier for earlier, later in zip(begun, begun[1:], strict=False)]
+    waits = [later - earlier for earlier, later in itertools.pairwise(begun)]
     assert len(begun) == 4
     assert 1000 <= waits[0] <= 1250
     assert 2000 <= waits[1] <= 2500
