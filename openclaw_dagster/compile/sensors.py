@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from openclaw_dagster.runtime.backlog import batch_size
 from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
@@ -25,10 +26,12 @@ def dispatch_sensor(shop: Workspace, system: System) -> dg.SensorDefinition:
 
     def tick(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         room = room_for_runs(context.instance)
+        waiting = sum(due.count for due in shop.ledger.due([system.name]).systems)
+        size = batch_size(waiting, room, system.batch)
         asked = 0
-        while asked < room:
+        while waiting and asked < room:
             claim = shop.ledger.claim(
-                system.name, limit=1, lease=shop.environment.lease, by="dispatch sensor"
+                system.name, limit=size, lease=shop.environment.lease, by="dispatch sensor"
             )
             if claim is None:
                 break

@@ -1,6 +1,7 @@
 """What happens to one case; no Dagster, no HTTP, no SQL.
 
 workspace   what a process needs to move cases
+backlog     how many cases one run carries
 intake      how events come in
 batch       the cases one run holds
 advance     the state machine

@@ -41,6 +41,7 @@ class Draft:
     check_policy: PolicyCheck
     name: str = ""
     version: str = ""
+    batch: int = 50
     triggers: tuple[Trigger, ...] = ()
     decisions: tuple[Decision, ...] = ()
     steps: tuple[Step, ...] = ()

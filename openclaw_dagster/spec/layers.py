@@ -47,10 +47,16 @@ LATER_SOURCES = ("queue", "condition")
 
 
 class Head(Frozen):
-    """The first two lines of a file."""
+    """What a file says of the system as a whole."""
 
     system: Name = Field(description="The name of the system.")
     version: Text = Field(min_length=1, max_length=64, description="The version, as its authors count.")
+    batch: int = Field(
+        default=50,
+        ge=1,
+        le=200,
+        description="How many cases one run may carry when a backlog builds; 1 gives every case a run of its own.",
+    )
 
 
 def read_layers(draft: Draft) -> None:
@@ -78,7 +84,7 @@ def _read_head(draft: Draft) -> None:
     head = build(Head, node, draft.findings, block="system", also=LAYERS)
     said = entries.get("system")
     if head is not None:
-        draft.name, draft.version = head.system, head.version
+        draft.name, draft.version, draft.batch = head.system, head.version, head.batch
     elif said is not None and isinstance(said.value, str) and complaint(check_name, said.value) is None:
         draft.name = said.value
 

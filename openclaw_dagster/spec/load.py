@@ -75,6 +75,7 @@ def _system(draft: Draft, stages: tuple[Stage, ...], path: str) -> System:
     system = System(
         name=draft.name,
         version=draft.version,
+        batch=draft.batch,
         triggers=draft.triggers,
         decisions=tuple(d.model_copy(update={"on": draft.starts(d)}) for d in draft.decisions),
         execution=draft.steps,

@@ -277,6 +277,7 @@ class System(Frozen):
 
     name: Name
     version: Text
+    batch: int
     triggers: tuple[Trigger, ...]
     decisions: tuple[Decision, ...]
     execution: tuple[Step, ...]

@@ -37,7 +37,7 @@ def json_schema() -> dict[str, Any]:
     defs["TableRow"]["oneOf"] = [{"required": ["when"]}, {"required": ["else"]}]
     sources = defs["Data"]["properties"]["sources"]
     defs["Data"]["properties"]["sources"] = _mapping(_ref("Source")) | {"description": sources["description"]}
-    head = defs.pop("Head")["properties"]
+    head = defs.pop("Head")
     items = {
         "triggers": _entries({"oneOf": [_ref(model.__name__) for model in TRIGGERS.values()]}),
         "decisions": _entries(_ref("Decision")),
@@ -51,8 +51,8 @@ def json_schema() -> dict[str, Any]:
         "title": "OpenClaw system",
         "description": "One operational system in five layers.",
         "type": "object",
-        "properties": head | layers,
-        "required": [*head, *layers],
+        "properties": head["properties"] | layers,
+        "required": [*head["required"], *layers],
         "additionalProperties": False,
         "$defs": defs,
     }

@@ -15,6 +15,7 @@ from dagster._core.remote_representation.external import RemoteJob
 from dagster._core.workspace.context import WorkspaceProcessContext
 
 from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime.backlog import batch_size
 from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.store.ledger import Claim
@@ -106,7 +107,7 @@ class Express:
         system = self.shop.systems[one.system]
         launched = 0
         while launched < free:
-            size = 1 if waiting <= free else min(getattr(system, "batch", 50), -(-waiting // max(1, free)))
+            size = batch_size(waiting, free, system.batch)
             if not tags_allow(self.instance, {"claw/system": one.system}):
                 break
             claim = self.shop.ledger.claim(

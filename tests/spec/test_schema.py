@@ -97,7 +97,7 @@ def test_its_keys_are_the_keys_of_the_models() -> None:
     ours = {(m.__name__, key) for m in every for key in names_of(m) if key != "name" and m.__name__ != "Head"}
     theirs = {(name, key) for name, body in SCHEMA["$defs"].items() for key in body["properties"]}
     assert ours == theirs
-    assert set(SCHEMA["properties"]) == {"system", "version", *LAYERS}
+    assert set(SCHEMA["properties"]) == {"system", "version", "batch", *LAYERS}
 
 
 def test_every_key_has_a_caption() -> None:
