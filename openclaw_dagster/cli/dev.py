@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -108,7 +109,8 @@ def _initialise(environment: dict[str, str]) -> None:
     command = python("openclaw_dagster.compile.instance")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        typer.echo(done.stderr.strip().splitlines()[-1], err=True)
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        _say("claw", f"cannot start: {re.sub(r'^[a-zA-Z_.]+: ', '', said)}")
         raise typer.Exit(1)
 
 
