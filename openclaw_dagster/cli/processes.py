@@ -33,6 +33,8 @@ NOISE = re.compile(
 HEADLINE = re.compile(r"caught an error")
 #: Exceptions of a code server that is being restarted, which the line about its restart says better.
 PASSING = re.compile(r"InactiveRpcError|UserCodeUnreachableError|Error loading repository location")
+#: What stands before the one sentence of a run that failed on purpose; Dagster says it twice.
+FAILURE = re.compile(r"^(\w+\.)+Failure: ")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 #: Becomes the process it is given, which Linux ends when its parent dies: a supervisor that was killed leaves
@@ -97,13 +99,16 @@ class Supervisor:
         return child
 
     def _tell(self, child: Child, stream: IO[str]) -> None:
-        headline = ""
+        headline = failure = ""
         for line in stream:
             text = COLOUR.sub("", line.rstrip())
             if self.verbose:
                 self.say(child.name, text)
-            elif NOISE.search(text):
+            elif NOISE.search(text) or text == failure:
                 continue
+            elif FAILURE.search(text):
+                failure = text
+                self.say(child.name, FAILURE.sub("", text))
             elif HEADLINE.search(text):
                 headline = text
             elif PASSING.search(text):
