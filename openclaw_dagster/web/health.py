@@ -33,5 +33,9 @@ class Health:
         if not self.shop.systems:
             problems.append("no system is loaded")
             broken = True
-        said = {"status": "not ready" if broken else "ok", "systems": sorted(self.shop.systems), "problems": problems}
+        said = {
+            "status": "not ready" if broken else "ok",
+            "systems": sorted(self.shop.systems),
+            "problems": problems,
+        }
         return JSONResponse(said, 503 if broken else 200, headers={"Retry-After": "5"} if broken else {})

@@ -86,13 +86,23 @@ class Webhooks:
         _check_schema(system, trigger, payload)
         key = _key(trigger, headers, payload, body)
         try:
-            event = arrival(system, trigger, payload, key, traceparent=headers.get("traceparent") or telemetry.traceparent())
+            event = arrival(
+                system,
+                trigger,
+                payload,
+                key,
+                traceparent=headers.get("traceparent") or telemetry.traceparent(),
+            )
         except ConditionFailed as failed:
             raise Refusal(422, str(failed)) from failed
         point("webhook.verified")
         receipt = await self.inlet.put(event)
         point("webhook.committed")
-        said: dict[str, Any] = {"event": receipt.event_id, "case": receipt.case_id, "duplicate": receipt.duplicate}
+        said: dict[str, Any] = {
+            "event": receipt.event_id,
+            "case": receipt.case_id,
+            "duplicate": receipt.duplicate,
+        }
         if receipt.case_id is None:
             said["ignored"] = f"the condition of {trigger.name} is false"
         else:
@@ -108,7 +118,9 @@ class Webhooks:
                 return system, trigger
         raise Refusal(404, "no system has a webhook of this name")
 
-    def _verify(self, system: System, trigger: WebhookTrigger, headers: Mapping[str, str], body: bytes) -> None:
+    def _verify(
+        self, system: System, trigger: WebhookTrigger, headers: Mapping[str, str], body: bytes
+    ) -> None:
         try:
             scheme, secrets = secrets_of(self.shop, system, trigger)
         except NoSecret as missing:
