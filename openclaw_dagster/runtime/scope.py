@@ -12,7 +12,7 @@ from openclaw_dagster.runtime.trouble import said
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.contracts import Operation
 from openclaw_dagster.spec.expressions import compile_template
-from openclaw_dagster.spec.model import Decision, Source, System
+from openclaw_dagster.spec.model import Decision, Source, Step, System
 from openclaw_dagster.store.case import Case
 
 #: The longest (ms) a source may take to answer.
@@ -49,6 +49,15 @@ def scope(shop: Workspace, case: Case, payload: Mapping[str, Any]) -> dict[str, 
     names["payload"] = dict(payload)
     names["case"] = {"id": case.id, "system": case.system, "trigger": case.trigger, "key": case.key}
     return names
+
+
+def arguments(step: Step, case: Case, payload: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a step's action is called with: its `with`, or the payload and what was decided."""
+    if step.arguments is None:
+        return {**payload, **{name: dict(made.output) for name, made in case.facts.decisions.items()}}
+    rendered = compile_template(step.arguments).render(known)
+    assert isinstance(rendered, dict)
+    return rendered
 
 
 def operation(shop: Workspace, system: System, action: str) -> Operation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -15,9 +15,9 @@ from openclaw_dagster.runtime.batch import GRACE, SIDE_BY_SIDE, Batch, released,
 from openclaw_dagster.runtime.calls import call, fitting, verify_action
 from openclaw_dagster.runtime.history import open_before, taken_back_perhaps
 from openclaw_dagster.runtime.retry import wait
-from openclaw_dagster.runtime.scope import operation, scope
+from openclaw_dagster.runtime.scope import arguments, operation, scope
 from openclaw_dagster.runtime.trouble import failed, failure, mistake, said, short
-from openclaw_dagster.spec.expressions import compile_expression, compile_template
+from openclaw_dagster.spec.expressions import compile_expression
 from openclaw_dagster.spec.model import Step
 from openclaw_dagster.store.case import Case, StepFact
 from openclaw_dagster.store.database import DatabaseAway
@@ -96,7 +96,7 @@ def _look(batch: Batch, case: Case, step: Step, fact: StepFact) -> Entry | Attem
     if fresh and step.when is not None and not compile_expression(step.when).test(known):
         return _skipped(step, f"{step.when} is false")
     # what was sent under a key is sent again under it, whatever the expressions would say now
-    args = _arguments(step, case, batch.payload(case), known) if fresh else dict(fact.args)
+    args = arguments(step, case, batch.payload(case), known) if fresh else dict(fact.args)
     contract = operation(batch.shop, batch.system(case), step.action)
     writes = contract.effect != "read"
     unclear = writes and fact.state in ("begun", "unknown")
@@ -120,16 +120,6 @@ def _completed(case: Case, name: str) -> bool:
 
 def _taken_back_perhaps(batch: Batch, case: Case, step: Step) -> bool:
     return taken_back_perhaps(batch.shop.ledger.journal(case.id), step.name)
-
-
-def _arguments(
-    step: Step, case: Case, payload: Mapping[str, Any], known: Mapping[str, Any]
-) -> dict[str, Any]:
-    if step.arguments is None:
-        return {**payload, **{name: dict(made.output) for name, made in case.facts.decisions.items()}}
-    rendered = compile_template(step.arguments).render(known)
-    assert isinstance(rendered, dict)
-    return rendered
 
 
 def _unclear(batch: Batch, attempt: Attempt, fact: StepFact, *, again: bool) -> Entry | Attempt | Question:

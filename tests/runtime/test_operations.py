@@ -158,6 +158,26 @@ def test_two_people_who_say_different_things_give_one_verdict(shops: Open) -> No
     check_books(shop)
 
 
+def test_an_answer_to_a_question_that_was_settled_meanwhile_is_refused(
+    shops: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The case waits for a human again, but for another step."""
+    two = PICK + "  - more: {on: picked, action: depot.pick, needs: [book]}\n"
+    shop = shops(two, faults=LOST)
+    one = order(shop, "A-1")
+    drain(shop)
+    seen = case(shop, one)
+    operations.answer(shop, one, by="ann", took_place=True, reason="seen")
+    drain(shop)
+    assert case(shop, one).state == "awaiting_human"
+    monkeypatch.setattr(shop.ledger, "case", lambda _: seen)
+    with pytest.raises(operations.Overtaken, match="look again"):
+        operations.answer(shop, one, by="bob", took_place=False, reason="not seen")
+    monkeypatch.undo()
+    assert case(shop, one).facts.steps["book"].state == "completed"
+    check_books(shop)
+
+
 def _verdicts(shop: Workspace, one: str) -> list[Callable[[], object]]:
     def tell(by: str, took_place: bool) -> Callable[[], object]:
         return lambda: operations.answer(shop, one, by=by, took_place=took_place, reason="seen")
