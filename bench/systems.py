@@ -138,6 +138,8 @@ def stop(running: Running) -> None:
 def stock(carrier_port: int, database: str) -> Iterator[Running]:
     """Stock Dagster with its daemon, default launcher and in-process executor, behind a webhook of its own."""
     home = Path(tempfile.mkdtemp(prefix="stock-bench-"))
+    # SQLAlchemy takes a bare postgresql:// for psycopg 3, which Dagster's storage does not know
+    database = database.replace("postgresql://", "postgresql+psycopg2://")
     events = f"sqlite:///{home / 'events.db'}" if database == "sqlite" else database
     storage = "" if database == "sqlite" else f"storage: {{postgres: {{postgres_url: '{database}'}}}}\n"
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n" + storage)

@@ -56,6 +56,7 @@ class Receipt:
     event_id: str
     case_id: str | None
     duplicate: bool
+    differs: bool = False  # the key was known, with another payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +110,12 @@ def append(
     opened: list[tuple[Case, Entry, int]] = []
     for i, arrival in enumerate(arrivals):
         event_id = ids[i] if i in numbers else owners[i][0].event_id
-        receipts.append(Receipt(event_id, owners[i][0].case_id if owners[i] else None, i not in numbers))
         if i not in numbers:
+            known = owners[i][0]
+            differs = known.digest != sha256(dumps(arrival.payload))
+            receipts.append(Receipt(event_id, known.case_id, duplicate=True, differs=differs))
             continue
+        receipts.append(Receipt(event_id, owners[i][0].case_id if owners[i] else None, duplicate=False))
         row = _row(arrival, ids[i], numbers[i], now)
         rows.append(row)
         for opening, owner in zip(arrival.openings, owners[i], strict=True):
@@ -162,6 +166,7 @@ class _Owner:
 
     event_id: str
     case_id: str | None
+    digest: str
 
 
 _Key = tuple[str, str, str]
@@ -183,6 +188,7 @@ def _take_keys(
                     "event_id": event_id,
                     "case_id": new_id("case", now) if opening.opens else None,
                     "until": now + opening.window if opening.window is not None else None,
+                    "digest": sha256(dumps(arrival.payload)),
                 },
             )
     holders = _insert_keys(connection, wanted, now)
@@ -201,13 +207,13 @@ def _insert_keys(
         return {}
     keys = t.event_keys
     insert = upsert(connection, keys)
-    changed = {name: insert.excluded[name] for name in ("event_id", "case_id", "until")}
+    changed = {name: insert.excluded[name] for name in ("event_id", "case_id", "until", "digest")}
     statement = insert.on_conflict_do_update(
         index_elements=["system", "trigger", "key"], set_=changed, where=keys.c.until <= now
     ).returning(keys)
     # in one order for all writers, so that none of them blocks another
     found = connection.execute(statement, [wanted[key] for key in sorted(wanted)])
-    return {(row.system, row.trigger, row.key): _Owner(row.event_id, row.case_id) for row in found}
+    return {_place(row): _owner(row) for row in found}
 
 
 def _read_keys(connection: sa.Connection, taken: Sequence[_Key]) -> dict[_Key, _Owner]:
@@ -218,8 +224,16 @@ def _read_keys(connection: sa.Connection, taken: Sequence[_Key]) -> dict[_Key, _
         for i in range(0, len(names), _PAGE):
             place = (keys.c.system == system, keys.c.trigger == trigger, keys.c.key.in_(names[i : i + _PAGE]))
             for row in connection.execute(sa.select(keys).where(*place)):
-                found[(row.system, row.trigger, row.key)] = _Owner(row.event_id, row.case_id)
+                found[_place(row)] = _owner(row)
     return found
+
+
+def _place(row: Any) -> _Key:
+    return row.system, row.trigger, row.key
+
+
+def _owner(row: Any) -> _Owner:
+    return _Owner(row.event_id, row.case_id, row.digest)
 
 
 def _case(opening: Opening, case_id: str, row: Mapping[str, Any]) -> Case:

@@ -52,6 +52,7 @@ event_keys = sa.Table(
         "case_id", sa.Text, comment="The case that handles it; NULL when the trigger's condition was false."
     ),
     sa.Column("until", Millis, comment="When the key may start a new case; NULL never."),
+    sa.Column("digest", sa.Text, nullable=False, comment="sha256 of the payload it came with."),
 )
 
 cases = sa.Table(

@@ -103,6 +103,11 @@ class Webhooks:
             "case": receipt.case_id,
             "duplicate": receipt.duplicate,
         }
+        if receipt.differs:
+            said["error"] = (
+                f"the key {key!r} came before with another payload: that event stands, this one is not taken"
+            )
+            return _answer(409, said)
         if receipt.case_id is None:
             said["ignored"] = f"the condition of {trigger.name} is false"
         else:
