@@ -10,7 +10,7 @@ demo: $(VENV)/.installed  ## Start everything on this machine with simulators, a
 	$(BIN)/claw demo
 
 test: $(VENV)/.developer  ## Run all tests; Postgres and the other services come from PyPI and are started by the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: format lint types floors test  ## What CI runs
 
