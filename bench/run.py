@@ -197,7 +197,6 @@ def main() -> None:
     if given.peers:
         contenders += [(n, "Postgres", _peer(n, m, given.peers), plan) for n, m in PEERS.items()]
     postgres = Postgres(fsync=True)
-    postgres.start()
     machine = about()
     try:
         found = run(contenders, postgres)

@@ -272,7 +272,6 @@ def test_health(door: Door) -> None:
 def test_a_ledger_that_is_away_is_503_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPATCH_ORDER_CREATED_SECRET", SECRET)
     own = Postgres()
-    own.start()
     settings = read_settings(home=str(tmp_path), specs=str(ROOT / "claw_specs"), database=own.fresh())
     door = Door(Workspace(settings))
     try:
