@@ -18,7 +18,10 @@ Attributes = Mapping[str, str | int | float | bool]
 
 def exporting() -> bool:
     """Tell whether the process environment names a place to send telemetry to."""
-    return variable("OTEL_EXPORTER_OTLP_ENDPOINT") is not None or variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") is not None
+    return (
+        variable("OTEL_EXPORTER_OTLP_ENDPOINT") is not None
+        or variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") is not None
+    )
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,10 @@ ORDERS = {
     "A-1001": ("is booked at once", {"id": "A-1001", "weight_kg": 2, "service": "standard"}),
     "A-1002": ("is booked at once, by express", {"id": "A-1002", "weight_kg": 1, "service": "express"}),
     "A-1003": ("meets a carrier that fails once, and is retried", {"id": "A-1003", "weight_kg": 4}),
-    "A-1004": ("meets a carrier that always fails, and ends with the dead letters", {"id": "A-1004", "weight_kg": 9}),
+    "A-1004": (
+        "meets a carrier that always fails, and ends with the dead letters",
+        {"id": "A-1004", "weight_kg": 9},
+    ),
 }
 
 
@@ -26,7 +29,9 @@ def send_orders(settings: Settings, say: Callable[[str, str], None], stopping: t
     ledger = Ledger(Database(settings.database))
     waiting: dict[str, str] = {}
     for key, (what, order) in ORDERS.items():
-        answer = _post(f"http://{settings.host}:{settings.port}/hooks/dispatch/order_created", {"order": order})
+        answer = _post(
+            f"http://{settings.host}:{settings.port}/hooks/dispatch/order_created", {"order": order}
+        )
         waiting[key] = answer["case"]
         say("claw", f"order {key} {what}: {answer['url']}")
     begun = time.monotonic()
