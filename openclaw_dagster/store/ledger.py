@@ -19,6 +19,8 @@ from openclaw_dagster.store.events import Arrival, Receipt
 from openclaw_dagster.store.ids import new_id
 from openclaw_dagster.store.views import Views
 
+#: Workers that must have died in a row with a case before it is kept from sharing a run.
+SUSPECT = 2
 #: How long journal entries are kept that no event's retention covers.
 KEEP = 365 * DAY
 
@@ -130,7 +132,7 @@ class Ledger(Views):
                 .limit(limit)
                 .with_for_update(skip_locked=True)
             )
-            found = [rows.to_case(row) for row in connection.execute(due)]
+            found = _company([rows.to_case(row) for row in connection.execute(due)])
             if not found:
                 return None
             claim = new_id("claim", now)
@@ -220,6 +222,17 @@ def _unstarted(connection: sa.Connection, claim: str) -> list[Case]:
 
 def _change(case: Case, kind: Kind, **body: Any) -> Change:
     return Change(case.id, (Entry(kind, body),))
+
+
+def _company(cases: list[Case]) -> list[Case]:
+    """Return the cases that may share a run: one whose workers keep dying goes alone, for it may be the cause."""
+    suspects = [case for case in cases if deaths_of(case) >= SUSPECT]
+    return cases[:1] if cases[:1] == suspects[:1] else [case for case in cases if case not in suspects]
+
+
+def deaths_of(case: Case) -> int:
+    """Return how many workers died in a row with a case, the one that let its lease run out included."""
+    return case.facts.deaths + (case.state == "running" and case.run_id is not None)
 
 
 def _may(case: Case, change: Change) -> bool:

@@ -10,7 +10,8 @@ from openclaw_dagster.clock import MINUTE, VirtualClock
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.database import Database
 from openclaw_dagster.store.entries import Entry, Kind
-from openclaw_dagster.store.ledger import Change, Ledger, with_fence
+from openclaw_dagster.store.ledger import SUSPECT, Change, Ledger, with_fence
+from openclaw_dagster.store.views import Agenda, Due
 
 from .samples import (
     LEASE,
@@ -224,3 +225,46 @@ def test_a_reason_may_hold_any_text(ledger: Ledger, text: str) -> None:
     assert kept == written.cases[case.id]
     assert ledger.journal(case.id)[-1].body is not None
     assert ledger.journal(case.id)[-1].body["reason"] == text  # type: ignore[index]
+
+
+def die(ledger: Ledger, clock: VirtualClock, cases: int) -> None:
+    """Let a worker start the due cases and be silent until their leases are over."""
+    assert len(held(ledger)) == cases
+    clock.advance(LEASE + 1)
+
+
+def test_a_case_whose_workers_keep_dying_goes_alone(ledger: Ledger, clock: VirtualClock) -> None:
+    open_cases(ledger, 3)
+    for _ in range(SUSPECT):  # a first death says nothing about whose fault it was
+        die(ledger, clock, 3)
+    assert [len(held(ledger)) for _ in range(4)] == [1, 1, 1, 0]
+
+
+def test_a_suspect_does_not_hold_up_its_neighbours(ledger: Ledger, clock: VirtualClock) -> None:
+    open_cases(ledger, 1, "poison")
+    for _ in range(SUSPECT):
+        die(ledger, clock, 1)
+    open_cases(ledger, 4, "good", rank=0)
+    assert [len(held(ledger)) for _ in range(3)] == [4, 1, 0]
+
+
+def test_cases_of_a_dead_run_come_back_at_once(ledger: Ledger) -> None:
+    open_cases(ledger, 2)
+    assert len(held(ledger, run="lost")) == 2
+    assert ledger.orphan("another", by="test") == 0
+    assert ledger.orphan("lost", by="test") == 2
+    again = held(ledger)
+    assert len(again) == 2
+    assert {case.facts.deaths for case in again} == {1}
+    assert ledger.orphan("lost", by="test") == 0
+
+
+def test_the_agenda_names_what_is_due_and_when_the_next_is(ledger: Ledger, clock: VirtualClock) -> None:
+    assert ledger.due(["orders"]) == Agenda((), None)
+    open_cases(ledger, 2)
+    assert ledger.due(["orders"]) == Agenda((Due("orders", 2, critical=False),), None)
+    open_cases(ledger, 1, "urgent", rank=0)
+    assert ledger.due(["orders"]).systems == (Due("orders", 3, critical=True),)
+    assert ledger.due(["others"]) == Agenda((), None)
+    held(ledger)
+    assert ledger.due(["orders"]) == Agenda((), clock.now() + LEASE)
