@@ -47,7 +47,9 @@ def read_answer(call: Call, answer: Answer, now: int) -> Outcome:
     if 400 <= status < 500 and status not in _AGAIN:
         missing = call.operation.http.missing if call.operation.http else ()
         return Absent() if call.is_read and status in missing else Refused(said)
-    if status in _UNCLEAR or not 400 <= status < 600:
+    # A server that fails may have done the work before: only a key that the far side honours makes it safe to send again.
+    broke = status == 500 and not call.operation.idempotent
+    if broke or status in _UNCLEAR or not 400 <= status < 600:
         return unclear(call.operation.effect, said)
     return Failed(said, _retry_after(answer.header(b"retry-after"), now))
 

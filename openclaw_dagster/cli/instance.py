@@ -21,6 +21,7 @@ from openclaw_dagster.store.database import address
 DAGSTER_YAML = """\
 # Written once by openclaw; yours to change from here on.
 telemetry: {{enabled: false}}
+nux: {{enabled: false}}
 run_launcher: {{module: openclaw_dagster.warm.launcher, class: WarmRunLauncher}}
 run_monitoring:
   {{enabled: true, poll_interval_seconds: 5, max_resume_run_attempts: 0, max_runtime_seconds: 3600}}

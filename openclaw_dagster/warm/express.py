@@ -69,6 +69,7 @@ class Express:
         self._wake.set()
 
     def _run(self) -> None:
+        self._prepare()
         wait = 0.0
         while not self._stop.is_set():
             self._wake.wait(wait)
@@ -81,6 +82,14 @@ class Express:
             except Exception:
                 log.exception("express dispatch failed; the sensor goes on")
                 wait = QUIET * 5
+
+    def _prepare(self) -> None:
+        """Ask for every job's plan before the first event does: it takes the better part of a second."""
+        for system in self.shop.systems:
+            try:
+                self._plan(self.context.create_request_context(), system)
+            except Exception as error:  # whatever it is, the first look meets it again and says it
+                log.info("the plan of %s is not there yet: %s", system, error)
 
     def _look(self) -> float:
         """Launch runs for what is due; return the seconds until the next look."""

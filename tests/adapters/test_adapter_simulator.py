@@ -16,7 +16,7 @@ from openclaw_dagster.adapters.outcome import Absent, Answered, Failed, Refused,
 from openclaw_dagster.adapters.records import Memory
 from openclaw_dagster.adapters.shipped import shipped_contracts
 
-ORDER = {"order": {"id": "1", "value": 10}, "carrier_selection": {"branch": "northwind"}}
+ORDER = {"order": {"id": "1", "value": 10}, "carrier_selection": {"branch": "northway"}}
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_an_undo_that_is_also_an_action_of_its_own(world, send) -> None:
 def test_a_read_without_a_write_answers_as_written(carrier, send) -> None:
     adapters = carrier()
     outcome = send(adapters, "carrier.rates", order={"id": "1"})
-    assert [one["name"] for one in outcome.result["carriers"]] == ["northwind", "contoso"]
+    assert [one["name"] for one in outcome.result["carriers"]] == ["northway", "parcelio"]
     assert adapters.records("carrier") == []
 
 
