@@ -10,6 +10,8 @@ from pathlib import Path
 
 from openclaw_dagster.errors import ClawError
 
+#: The file of a home in which a host leaves where people reach it.
+ADDRESS = "address"
 #: The variables behind the settings that a command may be given.
 _VARIABLES = {
     "specs": "CLAW_SPECS",
@@ -77,9 +79,19 @@ def read_settings(**overrides: str | None) -> Settings:
         database=database,
         host=host,
         port=int(port),
-        public_url=said("public_url", f"http://{host}:{port}").rstrip("/"),
+        public_url=said("public_url", _public_url(home, host, said("port", ""))).rstrip("/"),
         workers=int(workers),
     )
+
+
+def _public_url(home: Path, host: str, port: str) -> str:
+    """Return where people reach the host: at the port that was said, or where the last one of this home was."""
+    if port:
+        return f"http://{host}:{port}"
+    try:
+        return (home / ADDRESS).read_text().strip()
+    except OSError:
+        return f"http://{host}:3000"
 
 
 @contextmanager

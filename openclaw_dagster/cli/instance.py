@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openclaw_dagster.errors import ClawError
-from openclaw_dagster.settings import Settings, as_variables, inherited, variable
+from openclaw_dagster.settings import ADDRESS, Settings, as_variables, inherited, variable
 from openclaw_dagster.store.database import address
 
 #: What the Dagster instance is told; the storage follows the ledger's database.
@@ -83,6 +83,7 @@ def prepare(settings: Settings) -> Home:
     # a socket's path may have a hundred letters only, whatever the home is called
     mark = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
     socket = Path(tempfile.gettempdir()) / f"claw-{os.getuid()}-{mark}.sock"
+    (settings.home / ADDRESS).write_text(settings.public_url)
     workspace = settings.home / "workspace.yaml"
     workspace.write_text(f"load_from:\n  - grpc_server: {{socket: {socket}, location_name: openclaw}}\n")
     return Home(settings, dagster, workspace, socket)
