@@ -64,8 +64,12 @@ def test_what_is_set_is_sent(claw: Claw, host: str, keeper: Shopkeeper) -> None:
     words = ("--set", "order.id=A-1", "--set", "order.weight_kg=3.5", "--set", "order.tags=[1]", "--json")
     said = claw("send", "dispatch", "order_created", *words).json
     assert said["payload"] == {"order": {"id": "A-1", "weight_kg": 3.5, "tags": [1]}}
-    again = claw("send", "dispatch", "--set", "order.id=A-1")
+    again = claw("send", "dispatch", "order_created", *words[:-1])
     assert f"{said['case']}  (known already: the first one's case)" in again.out
+    other = claw("send", "dispatch", "--set", "order.id=A-1")
+    assert other.code == 1
+    assert "409" in other.out
+    assert "came before with another payload" in other.out
 
 
 def test_file_and_standard_input(claw: Claw, host: str, project: Path) -> None:

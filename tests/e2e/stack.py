@@ -123,8 +123,10 @@ class Stack:
         return [pid for pid, found in self.processes().items() if found == role]
 
     def kill(self, role: str) -> list[int]:
-        """kill -9 every process of a role; return which."""
-        pids = self.pids(role)
+        """kill -9 every process of a role, once it is back from an earlier kill; return which."""
+        end = time.monotonic() + 30
+        while not (pids := self.pids(role)) and time.monotonic() < end:
+            time.sleep(0.05)
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -111,7 +111,7 @@ def test_an_index_answers(crowded: Database, question: str) -> None:
 def test_an_answer_is_quick(crowded: Database, question: str) -> None:
     ledger = Ledger(crowded)
     best = min(_seconds(lambda: QUESTIONS[question](ledger)) for _ in range(3))
-    assert best < 0.1, f"{best:.3f} s"
+    assert best < 0.5, f"{best:.3f} s"  # without its index it takes seconds
 
 
 def _seconds(work: Callable[[], Any]) -> float:
