@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: demo test check format lint types floors docs lock clean
+.PHONY: bench bench-peers demo test check format lint types floors docs lock clean
 
 demo: $(VENV)/.installed  ## Start everything on this machine with simulators, and send four orders
 	$(BIN)/claw demo
@@ -48,4 +48,11 @@ lock:  ## Choose the newest versions within the ranges and write them down
 	rm -rf .lock
 
 clean:
-	rm -rf $(VENV) .lock .claw build *.egg-info
+	rm -rf $(VENV) .venv-peers .lock .claw build *.egg-info
+
+bench: $(VENV)/.developer  ## Measure this product beside stock Dagster, and write docs/benchmarks.md
+	$(BIN)/python -m bench.run --write
+
+bench-peers: $(VENV)/.developer  ## The same with DBOS Transact and Prefect, each in a virtual environment of its own
+	$(PYTHON) -m venv .venv-peers && .venv-peers/bin/pip --disable-pip-version-check -q install -r bench/peers.txt
+	$(BIN)/python -m bench.run --write --peers .venv-peers/bin/python

@@ -195,7 +195,8 @@ def main() -> None:
             contenders.append(("openclaw", database, systems.ours, plan))
             contenders.append(("stock Dagster", database, systems.stock, STOCK))
     if given.peers:
-        contenders += [(n, "Postgres", _peer(n, m, given.peers), plan) for n, m in PEERS.items()]
+        contenders.append(("DBOS Transact", "Postgres", _peer(DBOS, given.peers), plan))
+        contenders.append(("Prefect", "Postgres", _peer(PREFECT, given.peers), PREFECT_PLAN))
     postgres = Postgres(fsync=True)
     machine = about()
     try:
@@ -209,12 +210,15 @@ def main() -> None:
     sys.exit(any(f.lost or f.doubled for f in found if f.name == "openclaw"))
 
 
-PEERS = {"DBOS Transact": "bench.contenders.dbos_app", "Prefect": "bench.contenders.prefect_app"}
+DBOS, PREFECT = "bench.contenders.dbos_app", "bench.contenders.prefect_app"
+#: Prefect does some hundred flows a minute here.
+PREFECT_PLAN = Plan(warm=3, rates=((1, 20),), bursts=(100,), idle=5, patience=120)
 
 
 def _peer(
-    name: str, module: str, python: str
+    module: str, python: str
 ) -> Callable[[int, str], contextlib.AbstractContextManager[systems.Running]]:
+    name = module.rpartition(".")[2]
     return lambda port, database: systems.peer(name, module, python, port, database, DBOS_URL=database)
 
 
