@@ -9,9 +9,7 @@ from fastapi import FastAPI
 from bench.contenders.work import book, decide
 
 app = FastAPI()
-DBOS(
-    fastapi=app, config={"name": "bench", "system_database_url": os.environ["DBOS_URL"], "log_level": "ERROR"}
-)
+DBOS(config={"name": "bench", "system_database_url": os.environ["DBOS_URL"], "log_level": "ERROR"})
 queue = Queue("orders", worker_concurrency=8, concurrency=8) if os.environ.get("DBOS_QUEUE") else None
 
 
@@ -46,4 +44,5 @@ def ready() -> dict:
 
 
 if __name__ == "__main__":
+    DBOS.launch()
     uvicorn.run(app, port=int(os.environ["HOOK_PORT"]), log_level="warning", access_log=False)

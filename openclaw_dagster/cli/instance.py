@@ -15,7 +15,7 @@ from pathlib import Path
 
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.settings import ADDRESS, Settings, as_variables, inherited, variable
-from openclaw_dagster.store.database import address
+from openclaw_dagster.store.database import relaxed
 
 #: What the Dagster instance is told; the storage follows the ledger's database.
 DAGSTER_YAML = """\
@@ -65,7 +65,8 @@ class Home:
 
     def environment(self) -> dict[str, str]:
         """Return the environment every process of this host is started with."""
-        url = address(self.settings.database).render_as_string(hide_password=False)
+        # Dagster's view of runs needs no disk flush for each of its events: the truth is in the ledger, which flushes
+        url = relaxed(self.settings.database)
         extra = {**as_variables(self.settings), "DAGSTER_HOME": str(self.dagster), "PYTHONUNBUFFERED": "1"}
         if url.startswith("postgresql"):
             extra["CLAW_DAGSTER_DATABASE_URL"] = url

@@ -40,6 +40,14 @@ def address(url: str) -> sa.URL:
     return parsed.set(drivername="sqlite")
 
 
+def relaxed(url: str) -> str:
+    """Return the address of the same database for what may lose its last moment in a power cut, and no more."""
+    parsed = address(url)
+    if parsed.get_backend_name() == "postgresql" and "options" not in parsed.query:
+        parsed = parsed.update_query_dict({"options": "-c synchronous_commit=off"})
+    return parsed.render_as_string(hide_password=False)
+
+
 class Database:
     """An engine and its transactions."""
 
