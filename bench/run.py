@@ -106,7 +106,7 @@ class Plan:
 
 QUICK = Plan(warm=10, rates=((2, 20),), bursts=(200,), idle=5)
 #: Stock Dagster needs seconds for each run: what it is sent is less, so that a run of the benchmark ends.
-STOCK = Plan(warm=3, rates=((1, 20),), bursts=(40,), idle=10, patience=300)
+STOCK = Plan(warm=2, rates=((1, 12),), bursts=(20,), idle=8, patience=300)
 
 Contender = tuple[str, str, Callable[[int, str], contextlib.AbstractContextManager[systems.Running]], Plan]
 
