@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -169,8 +168,3 @@ def _policy(system: System, decision: Decision) -> Policy:
         return TablePolicy(f"{system.path}, table of {decision.name}", rows)
     path = (decision.policy or "").removeprefix("./")
     return open_policy(path, system.files[path])
-
-
-def describe(system: System) -> str:
-    """Return the system's compiled form as text for people."""
-    return json.dumps(system.model_dump(mode="json", by_alias=True), indent=2)
