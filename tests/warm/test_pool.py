@@ -78,10 +78,11 @@ def test_the_launcher_waits_for_a_worker_that_is_soon_free(here: Shop) -> None:
 
 def test_a_run_is_terminated(here: Shop) -> None:
     with pool(here):
-        here.job("slow", 20)
+        job = here.job("slow", 20)
         run = here.run("slow")
         assert here.pool({"ask": "launch", "run": run.run_id})["ok"]
-        wait(lambda: status(here, run.run_id) is DagsterRunStatus.STARTED)
+        # before its first op a run that is interrupted is a failed one to Dagster, not a cancelled one
+        wait(lambda: here.case(job).facts.steps.get("work"))
         begun = time.monotonic()
         assert here.instance.run_launcher.terminate(run.run_id)
         wait(lambda: status(here, run.run_id) is DagsterRunStatus.CANCELED)
