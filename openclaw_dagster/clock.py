@@ -52,3 +52,16 @@ def iso(milliseconds: int) -> str:
 def day_of(milliseconds: int) -> str:
     """Return the UTC day of the moment, such as `2026-01-31`."""
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).date().isoformat()
+
+
+def span(milliseconds: int) -> str:
+    """Return a length of time as people say it, in the two largest units that matter."""
+    if milliseconds < SECOND:
+        return f"{milliseconds} ms"
+    if milliseconds < MINUTE:
+        return f"{milliseconds / SECOND:.1f} s"
+    if milliseconds < HOUR:
+        return f"{milliseconds // MINUTE} min {milliseconds % MINUTE // SECOND} s"
+    if milliseconds < 2 * DAY:
+        return f"{milliseconds // HOUR} h {milliseconds % HOUR // MINUTE} min"
+    return f"{milliseconds // DAY} days"

@@ -9,9 +9,9 @@ from typing import Any
 from rich.text import Text
 
 from openclaw_dagster.cli import output
-from openclaw_dagster.cli.output import ago, literal, moment, one_line, pretty, say, span, time_of_day
+from openclaw_dagster.cli.output import ago, literal, moment, one_line, pretty, say, time_of_day
 from openclaw_dagster.cli.place import case_url, run_url
-from openclaw_dagster.clock import day_of
+from openclaw_dagster.clock import day_of, span
 from openclaw_dagster.settings import Settings
 from openclaw_dagster.store.case import Case, StepFact
 from openclaw_dagster.store.entries import Kind

@@ -13,7 +13,7 @@ from typing import Literal
 from openclaw_dagster.cli import output
 from openclaw_dagster.cli.delivery import opener
 from openclaw_dagster.cli.place import shown_path
-from openclaw_dagster.clock import MINUTE, SECOND, SystemClock
+from openclaw_dagster.clock import MINUTE, SECOND, SystemClock, span
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -70,7 +70,7 @@ def _difference(said: str | None) -> Iterator[Finding]:
         yield Finding(
             "clock",
             "warn",
-            f"this clock and the host's are {output.span(apart)} apart",
+            f"this clock and the host's are {span(apart)} apart",
             "let both follow a time server",
         )
 

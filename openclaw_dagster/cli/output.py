@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from openclaw_dagster.clock import DAY, HOUR, MINUTE, SECOND, iso
+from openclaw_dagster.clock import iso, span
 
 if TYPE_CHECKING:
     from openclaw_dagster.spec.diagnostics import SpecRefused
@@ -177,19 +177,6 @@ def time_of_day(milliseconds: int) -> str:
 def ago(milliseconds: int, now: int) -> str:
     """Return how long ago a moment was, or how long it is until then."""
     return f"{span(now - milliseconds)} ago" if milliseconds <= now else f"in {span(milliseconds - now)}"
-
-
-def span(milliseconds: int) -> str:
-    """Return a length of time in the two largest units that matter."""
-    if milliseconds < SECOND:
-        return f"{milliseconds} ms"
-    if milliseconds < MINUTE:
-        return f"{milliseconds / SECOND:.1f} s"
-    if milliseconds < HOUR:
-        return f"{milliseconds // MINUTE} min {milliseconds % MINUTE // SECOND} s"
-    if milliseconds < 2 * DAY:
-        return f"{milliseconds // HOUR} h {milliseconds % HOUR // MINUTE} min"
-    return f"{milliseconds // DAY} days"
 
 
 def count(number: int, word: str, plural: str | None = None) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 from openclaw_dagster.cli import output
 from openclaw_dagster.cli.output import AsJson
 from openclaw_dagster.cli.place import opened_shop
+from openclaw_dagster.clock import span
 
 if TYPE_CHECKING:
     from openclaw_dagster.cli.delivery import Delivered
@@ -189,7 +190,7 @@ def _follow(shop: Workspace, done: Delivered, patience: float, *, quiet: bool) -
         state = case.state
         if not quiet:
             line = Text("  ") + output.state(case.state)
-            took = f" after {output.span(case.closed_at - case.created_at)}" if case.closed_at else ""
+            took = f" after {span(case.closed_at - case.created_at)}" if case.closed_at else ""
             why = f": {output.literal(output.one_line(case.reason, 200))}" if case.reason else ""
             output.out().print(line + took + why)
     if state not in RESTING and not quiet:

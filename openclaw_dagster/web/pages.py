@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from openclaw_dagster.clock import DAY, HOUR, MINUTE, SECOND, iso
+from openclaw_dagster.clock import iso, span
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
@@ -210,19 +210,6 @@ def moment(milliseconds: int) -> str:
 def clock(milliseconds: int) -> str:
     """Return the time of day to the millisecond, in UTC."""
     return iso(milliseconds)[11:23]
-
-
-def span(milliseconds: int) -> str:
-    """Return a length of time in the units that matter."""
-    if milliseconds < SECOND:
-        return f"{milliseconds} ms"
-    if milliseconds < MINUTE:
-        return f"{milliseconds / SECOND:.1f} s"
-    if milliseconds < HOUR:
-        return f"{milliseconds // MINUTE} min {milliseconds % MINUTE // SECOND} s"
-    if milliseconds < 2 * DAY:
-        return f"{milliseconds // HOUR} h {milliseconds % HOUR // MINUTE} min"
-    return f"{milliseconds // DAY} days"
 
 
 def words(name: str) -> str:
