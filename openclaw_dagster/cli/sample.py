@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openclaw_dagster.errors import ClawError
-from openclaw_dagster.spec.model import EventTrigger, ScheduleTrigger, System, Trigger
+from openclaw_dagster.spec.model import System
+from openclaw_dagster.spec.triggers import EventTrigger, ScheduleTrigger, Trigger
 
 #: Letters of a sample's key that nobody mistakes for another.
 _LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -19,8 +19,9 @@ from openclaw_dagster.spec.diagnostics import SpecRefused
 from openclaw_dagster.spec.environment import Environment
 from openclaw_dagster.spec.fleet import check_fleet, system_named
 from openclaw_dagster.spec.load import bundle_of, load, load_bundle
-from openclaw_dagster.spec.model import Decision, EventTrigger, System
+from openclaw_dagster.spec.model import Decision, System
 from openclaw_dagster.spec.surroundings import load_contracts, load_environment
+from openclaw_dagster.spec.triggers import EventTrigger
 from openclaw_dagster.store.database import Database
 from openclaw_dagster.store.ledger import Ledger
 

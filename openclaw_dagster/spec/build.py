@@ -17,11 +17,8 @@ M = TypeVar("M", bound=BaseModel)
 
 #: Words of the language that this version refuses, by the block they stand in.
 LATER: dict[str, frozenset[str]] = {
-    "system": frozenset(
-        ["owner", "skip_policies", "exceptions", "remediation", "reconciliation", "briefs", "tests"]
-    ),
+    "system": frozenset({"exceptions", "remediation", "reconciliation", "briefs", "tests"}),
     "decision": frozenset({"score", "bands", "model"}),
-    "step": frozenset({"critical", "checkpoint", "skip"}),
     "data": frozenset({"events.redact"}),
     "observability": frozenset({"escalations"}),
 }

@@ -69,4 +69,13 @@ CODES: dict[str, str] = {
     "CLAW034": "The arguments under `with` do not fit what the action takes.",
     "CLAW035": "The JSON Schema file is not a valid JSON Schema.",
     "CLAW036": "A file names secrets and never holds them: write a name such as OMS_WEBHOOK_SECRET.",
+    "CLAW037": (
+        "The checkpoint does not hold: a critical step has none, silence would approve, its times do not fit "
+        "each other, or nobody takes over what it denies."
+    ),
+    "CLAW038": "The step and the skip policy do not name each other.",
+    "CLAW039": (
+        "The environment does not say who answers: a role or person it does not have, a role that nobody "
+        "has, fewer people than a quorum takes, or two people who are one."
+    ),
 }

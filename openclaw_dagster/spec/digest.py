@@ -14,8 +14,8 @@ LANGUAGE = "1"
 def digest_of(system: System) -> str:
     """Return sha256 over the compiled form, the same in every process and for every order of keys."""
     form = system.model_dump(mode="json", by_alias=True)
-    # triggers and decisions have no order: a decision runs when its inputs are there; steps keep theirs
-    for layer in ("triggers", "decisions"):
+    # these have no order: a decision runs when its inputs are there; steps keep theirs
+    for layer in ("triggers", "decisions", "skip_policies"):
         names = [item.name for item in getattr(system, layer)]
         form[layer] = dict(zip(names, form[layer], strict=True))
     steps = [step.name for step in system.execution]

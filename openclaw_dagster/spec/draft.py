@@ -10,16 +10,10 @@ from typing import Any
 from openclaw_dagster.spec.contracts import Catalog
 from openclaw_dagster.spec.diagnostics import Findings, Mark
 from openclaw_dagster.spec.folder import Folder, NoFile, normalise
-from openclaw_dagster.spec.model import (
-    Data,
-    Decision,
-    EventTrigger,
-    Observability,
-    ScheduleTrigger,
-    Step,
-    Trigger,
-)
+from openclaw_dagster.spec.gates import SkipPolicy
+from openclaw_dagster.spec.model import Data, Decision, Observability, Step
 from openclaw_dagster.spec.reader import Node
+from openclaw_dagster.spec.triggers import EventTrigger, ManualTrigger, ScheduleTrigger, Trigger
 from openclaw_dagster.spec.units import EVENT, NAME
 
 #: Names every expression of a step may use beside the payload, the decisions and the steps.
@@ -41,12 +35,14 @@ class Draft:
     check_policy: PolicyCheck
     name: str = ""
     version: str = ""
+    owner: str | None = None
     batch: int = 50
     triggers: tuple[Trigger, ...] = ()
     decisions: tuple[Decision, ...] = ()
     steps: tuple[Step, ...] = ()
     data: Data | None = None
     observability: Observability | None = None
+    skip_policies: tuple[SkipPolicy, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
     places: dict[tuple[str, str], Path] = field(default_factory=dict)
@@ -103,9 +99,11 @@ class Draft:
         """Return the payload roots a trigger is known to bring."""
         if isinstance(trigger, ScheduleTrigger):
             return frozenset({"tick"})
+        requester = None if isinstance(trigger, ManualTrigger) else trigger.requester
+        asked = {requester.split(".")[0]} if requester else set()
         if isinstance(trigger, EventTrigger):
-            return frozenset({"event"})
-        known = {trigger.idempotency.path[0]} if trigger.idempotency else set()
+            return frozenset({"event"} | asked)
+        known = ({trigger.idempotency.path[0]} if trigger.idempotency else set()) | asked
         properties = self.schemas.get(trigger.schema_file or "", {}).get("properties", {})
         return frozenset(known | set(properties))
 

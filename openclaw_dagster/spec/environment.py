@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from openclaw_dagster.spec.contracts import Frozen
-from openclaw_dagster.spec.units import Duration, Name, problem
+from openclaw_dagster.spec.units import Duration, Name, Place, distinct, problem, shown
+
+EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}\Z")
+SLACK = re.compile(r"[UW][A-Z0-9]{1,30}\Z")
 
 
 class SecretSource(Frozen):
@@ -77,6 +81,60 @@ class PythonBinding(Frozen):
 Binding = Annotated[HttpBinding | SimulatorBinding | PythonBinding, Field(discriminator="use")]
 
 
+def _email(value: str) -> str:
+    if not EMAIL.match(value):
+        raise problem("CLAW014", f"{shown(value)} is no address: write for example ops@example.org")
+    return value
+
+
+def _slack(value: str) -> str:
+    if not SLACK.match(value):
+        raise problem("CLAW014", f"{shown(value)} is no member id of Slack: write one such as U024BE7LH")
+    return value
+
+
+def _somebody(value: Any) -> Any:
+    if value == []:
+        raise problem(
+            "CLAW039", "nobody has this role, so nobody could answer for it: name at least one person"
+        )
+    return value
+
+
+def _told(value: str) -> str:
+    if not value.startswith(("slack://", "email://")):
+        raise problem("CLAW018", f"{value!r} reaches nobody: people are told by slack://… or email://…")
+    return value
+
+
+class Person(Frozen):
+    """Somebody who may answer; the id it stands under is the one that the journal names."""
+
+    email: Annotated[str, AfterValidator(_email)] | None = Field(
+        default=None, description="The address a login is known by, and where requests are sent."
+    )
+    slack: Annotated[str, AfterValidator(_slack)] | None = Field(
+        default=None, description="The member id of Slack, such as U024BE7LH."
+    )
+    name: str = Field(
+        default="", max_length=100, description="How pages call the person; without it, the id."
+    )
+
+
+class Role(Frozen):
+    """Who may answer for one role of the systems, and where the role is told."""
+
+    people: Annotated[
+        tuple[Name, ...],
+        BeforeValidator(_somebody),
+        AfterValidator(distinct),
+        Field(strict=False, min_length=1, max_length=200),
+    ] = Field(description="Ids of people.")
+    notify: Annotated[Place, AfterValidator(_told)] | None = Field(
+        default=None, description="Where requests to the role are sent: slack://… or email://…."
+    )
+
+
 class Environment(Frozen):
     """One file of `environments/`: everything that differs between two places the same system runs in."""
 
@@ -86,6 +144,8 @@ class Environment(Frozen):
         default={},
         description="Where each secret comes from; one not listed is the variable of its own name.",
     )
+    people: dict[Name, Person] = Field(default={}, description="Who people are, by id.")
+    roles: dict[Name, Role] = Field(default={}, description="Who has which role of the systems.")
     unsigned_webhooks: bool = Field(
         default=False,
         description="Take webhooks without signature, for triggers without secret; only in development.",

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from openclaw_dagster.spec.diagnostics import Findings, Mark, SpecRefused
-from openclaw_dagster.spec.model import EventTrigger, ScheduleTrigger, System
+from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.reader import Node, read
+from openclaw_dagster.spec.triggers import EventTrigger, ScheduleTrigger
 
 
 def check_fleet(systems: Mapping[str, System], others: Iterable[str] = ()) -> list[SpecRefused]:

@@ -10,19 +10,11 @@ from openclaw_dagster.spec.build import build, later, named_items, names_of
 from openclaw_dagster.spec.contracts import Frozen
 from openclaw_dagster.spec.diagnostics import MOST_GUESSES, Mark, nearest
 from openclaw_dagster.spec.draft import Draft
-from openclaw_dagster.spec.model import (
-    Data,
-    Decision,
-    EventTrigger,
-    ManualTrigger,
-    Observability,
-    ScheduleTrigger,
-    Source,
-    Step,
-    WebhookTrigger,
-)
+from openclaw_dagster.spec.gates import SkipPolicy
+from openclaw_dagster.spec.model import Data, Decision, Observability, Source, Step
 from openclaw_dagster.spec.reader import Node
 from openclaw_dagster.spec.tables import read_table
+from openclaw_dagster.spec.triggers import EventTrigger, ManualTrigger, ScheduleTrigger, WebhookTrigger
 from openclaw_dagster.spec.units import Name, Text, check_name, complaint
 
 #: The layers, each with what a person can paste to begin it.
@@ -43,6 +35,10 @@ TRIGGERS: dict[str, type[BaseModel]] = {
     "event": EventTrigger,
     "manual": ManualTrigger,
 }
+#: What the entries of a list are, by the word for one of them; a trigger's model depends on its source.
+MODELS: dict[str, type[BaseModel]] = {"decision": Decision, "step": Step, "skip_policy": SkipPolicy}
+#: Blocks of named things that may stand beside the layers.
+BLOCKS: dict[str, type[BaseModel]] = {"skip_policies": SkipPolicy}
 LATER_SOURCES = ("queue", "condition")
 
 
@@ -51,6 +47,10 @@ class Head(Frozen):
 
     system: Name = Field(description="The name of the system.")
     version: Text = Field(min_length=1, max_length=64, description="The version, as its authors count.")
+    owner: Name | None = Field(
+        default=None,
+        description="The role that takes over what people denied; its people are the environment's.",
+    )
     batch: int = Field(
         default=50,
         ge=1,
@@ -63,7 +63,7 @@ def read_layers(draft: Draft) -> None:
     """Fill the draft with everything of the file that is right, and note everything that is not."""
     _read_head(draft)
     entries: dict[str, Node] = draft.root.value
-    unknown = [word for word in entries if word not in (*LAYERS, *names_of(Head))]
+    unknown = [word for word in entries if word not in (*LAYERS, *BLOCKS, *names_of(Head))]
     misspelt = {nearest(word, LAYERS): word for word in unknown[:MOST_GUESSES]}
     for layer, stub in LAYERS.items():
         hint = f"paste this and change it:\n{stub}"
@@ -76,15 +76,18 @@ def read_layers(draft: Draft) -> None:
                 line = draft.root.keys[misspelt[layer]].line
                 hint = f"is {misspelt[layer]!r} at line {line} meant to be it?"
             draft.findings.add(draft.root.mark, "CLAW010", f"the layer {layer!r} is missing", hint=hint)
+    if "skip_policies" in entries:
+        draft.skip_policies = _read_skip_policies(draft, entries["skip_policies"])
 
 
 def _read_head(draft: Draft) -> None:
-    entries = {word: node for word, node in draft.root.value.items() if word not in LAYERS}
+    entries = {word: node for word, node in draft.root.value.items() if word not in (*LAYERS, *BLOCKS)}
     node = Node(entries, draft.root.mark, draft.root.keys)
-    head = build(Head, node, draft.findings, block="system", also=LAYERS)
+    head = build(Head, node, draft.findings, block="system", also=(*LAYERS, *BLOCKS))
     said = entries.get("system")
     if head is not None:
-        draft.name, draft.version, draft.batch = head.system, head.version, head.batch
+        draft.name, draft.version = head.system, head.version
+        draft.owner, draft.batch = head.owner, head.batch
     elif said is not None and isinstance(said.value, str) and complaint(check_name, said.value) is None:
         draft.name = said.value
 
@@ -106,6 +109,14 @@ def _read_layer(draft: Draft, layer: str, node: Node) -> None:
             draft.observability = build(Observability, node, draft.findings, block=layer, owner=owner)
 
 
+def _read_skip_policies(draft: Draft, node: Node) -> tuple[SkipPolicy, ...]:
+    if node.value in (None, [], {}, ""):
+        problem = "skip_policies says nothing: name a policy in it, or leave it out"
+        draft.findings.add(draft.root.keys["skip_policies"], "CLAW014", problem)
+        return ()
+    return tuple(_items(draft, "skip_policies", node, "skip_policy"))
+
+
 def _items(draft: Draft, layer: str, node: Node, block: str) -> list[Any]:
     found: list[Any] = []
     for index, name, mark, body in named_items(node, layer, draft.findings):
@@ -119,7 +130,7 @@ def _items(draft: Draft, layer: str, node: Node, block: str) -> list[Any]:
 
 def _model(draft: Draft, block: str, name: str, mark: Mark, body: Node) -> type[BaseModel] | None:
     if block != "trigger":
-        return Decision if block == "decision" else Step
+        return MODELS[block]
     source = body.value.get("source")
     if source is None:
         draft.findings.add(mark, "CLAW013", f"the trigger {name} has no source", allowed=TRIGGERS)

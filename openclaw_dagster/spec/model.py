@@ -8,23 +8,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field
 
 from openclaw_dagster.spec.contracts import Effect, Frozen, Operation
-from openclaw_dagster.spec.units import (
-    Action,
-    Duration,
-    Event,
-    Key,
-    Name,
-    Place,
-    Secret,
-    Text,
-    Threshold,
-    problem,
-    shown,
-)
+from openclaw_dagster.spec.gates import NEVER, Checkpoint, SkipPolicy
+from openclaw_dagster.spec.triggers import Trigger
+from openclaw_dagster.spec.units import Action, Duration, Event, Name, Place, Text, Threshold, problem, shown
 
 T = TypeVar("T")
-
-Scheme = Literal["standard-webhooks", "github", "stripe", "shopify", "slack", "hmac"]
 
 
 def _list(value: Any) -> Any:
@@ -36,95 +24,6 @@ Events = Annotated[
     BeforeValidator(_list, json_schema_input_type=Event | tuple[Event, ...]),
     Field(strict=False),
 ]
-
-
-class Verify(Frozen):
-    """How a webhook proves who sent it."""
-
-    scheme: Scheme = Field(description="Whose signature format it is.")
-    secret: Secret = Field(description="The name of the secret, never its value.")
-
-
-class Idempotency(Frozen):
-    """Which events are the same event."""
-
-    key: Key = Field(description="Path into the payload, such as `order.id`.")
-    window: Duration | None = Field(
-        default=None, description="How long a key is remembered; without it for ever."
-    )
-
-    @property
-    def path(self) -> tuple[str, ...]:
-        """The key as a tuple of its parts."""
-        return tuple(self.key.split("."))
-
-
-def _idempotency(value: Any) -> Any:
-    if value is None or isinstance(value, str | dict):
-        return {"key": value} if isinstance(value, str) else value
-    raise problem("CLAW014", f"idempotency is a path such as order.id, not {shown(value)}")
-
-
-class WebhookTrigger(Frozen):
-    """A signed HTTP call to `/hooks/{system}/{trigger}` starts a case."""
-
-    name: Name = Field(exclude=True)
-    source: Literal["webhook"] = Field(description="A signed HTTP call starts a case.")
-    verify: Verify | None = Field(default=None, description="Signature scheme; without it Standard Webhooks.")
-    schema_file: str | None = Field(
-        default=None, alias="schema", description="JSON Schema file of the payload."
-    )
-    when: str | None = Field(
-        default=None, description="CEL over the payload; events for which it is false start no case."
-    )
-    idempotency: Annotated[
-        Idempotency | None, BeforeValidator(_idempotency, json_schema_input_type=Key | Idempotency)
-    ] = Field(default=None, description="Path of the key in the payload; without it the sender's message id.")
-    critical: bool = Field(default=False, description="First in line when there is a queue.")
-
-
-class ScheduleTrigger(Frozen):
-    """A moment of the clock starts a case."""
-
-    name: Name = Field(exclude=True)
-    source: Literal["schedule"] = Field(description="A moment of the clock starts a case.")
-    cron: str = Field(description="Five cron fields.")
-    timezone: str = Field(default="UTC", description="IANA time zone the cron fields are read in.")
-    catchup: Literal["none", "last", "all"] = Field(
-        default="last", description="Which ticks missed while the daemon was down are made up for."
-    )
-    critical: bool = Field(default=False, description="First in line when there is a queue.")
-
-
-class EventTrigger(Frozen):
-    """An event that a system emitted starts a case."""
-
-    name: Name = Field(exclude=True)
-    source: Literal["event"] = Field(description="An event that a system emitted starts a case.")
-    of: Event = Field(description="`system.event`, such as `dispatch.booking.confirmed`.")
-    when: str | None = Field(
-        default=None, description="CEL over the payload; events for which it is false start no case."
-    )
-    critical: bool = Field(default=False, description="First in line when there is a queue.")
-
-
-class ManualTrigger(Frozen):
-    """A person starts a case, with `claw send` or from the Dagster Launchpad."""
-
-    name: Name = Field(exclude=True)
-    source: Literal["manual"] = Field(description="A person starts a case with `claw send`.")
-    schema_file: str | None = Field(
-        default=None, alias="schema", description="JSON Schema file of the payload."
-    )
-    idempotency: Annotated[
-        Idempotency | None, BeforeValidator(_idempotency, json_schema_input_type=Key | Idempotency)
-    ] = Field(
-        default=None, description="Path of the key in the payload; without it every start is its own case."
-    )
-    critical: bool = Field(default=False, description="First in line when there is a queue.")
-
-
-Trigger = WebhookTrigger | ScheduleTrigger | EventTrigger | ManualTrigger
 
 
 def _then(value: Any) -> Any:
@@ -209,6 +108,13 @@ class Step(Frozen):
     effect: Effect | None = Field(
         default=None, description="read, write or irreversible; without it the action's own class."
     )
+    critical: bool = Field(default=False, description="Never without a checkpoint before it.")
+    checkpoint: Checkpoint | None = Field(
+        default=None, description="Whose answer it needs before it runs; an irreversible step, an approval."
+    )
+    skip: Name = Field(
+        default=NEVER, description="`never`, or the skip policy under which people may leave it out."
+    )
     retries: Annotated[Retries, BeforeValidator(_retries, json_schema_input_type=Count | Retries)] = Field(
         default=Retries(), description="Retries after a failure that may pass."
     )
@@ -277,12 +183,14 @@ class System(Frozen):
 
     name: Name
     version: Text
+    owner: Name | None = Field(description="The role that a case is handed to that ends half done.")
     batch: int
     triggers: tuple[Trigger, ...]
     decisions: tuple[Decision, ...]
     execution: tuple[Step, ...]
     data: Data
     observability: Observability
+    skip_policies: tuple[SkipPolicy, ...]
     stages: tuple[Stage, ...] = Field(exclude=True, description="Decisions and steps in the order they run.")
     operations: dict[str, Operation] = Field(description="The contract of every action the system uses.")
     files: dict[str, str] = Field(
@@ -302,6 +210,10 @@ class System(Frozen):
     def step(self, name: str) -> Step:
         """Return the step called `name`; KeyError when there is none."""
         return _named(self.execution, name)
+
+    def skip_policy(self, name: str) -> SkipPolicy:
+        """Return the skip policy called `name`; KeyError when there is none."""
+        return _named(self.skip_policies, name)
 
     def emitted(self) -> Mapping[str, tuple[str, ...]]:
         """Return the stages that emit each event."""

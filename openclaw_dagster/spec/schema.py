@@ -7,13 +7,22 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from openclaw_dagster.spec.layers import LAYERS, TRIGGERS, Head
+from openclaw_dagster.spec.layers import BLOCKS, LAYERS, TRIGGERS, Head
 from openclaw_dagster.spec.model import Data, Decision, Observability, Source, Step
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAME = {"type": "string", "pattern": "^[a-z][a-z0-9_]*$", "maxLength": 64}
 
-MODELS: tuple[type[BaseModel], ...] = (*TRIGGERS.values(), Decision, Step, Source, Data, Observability, Head)
+MODELS: tuple[type[BaseModel], ...] = (
+    *TRIGGERS.values(),
+    Decision,
+    Step,
+    Source,
+    Data,
+    Observability,
+    *BLOCKS.values(),
+    Head,
+)
 #: Models of things whose name stands before them.
 NAMED = tuple(model.__name__ for model in MODELS if "name" in model.model_fields)
 
@@ -24,6 +33,7 @@ CAPTIONS = {
     "execution": "The runbook: the steps of a case, in order.",
     "data": "What is kept, for how long, and what decisions may read.",
     "observability": "What is promised, and who hears when it is broken.",
+    "skip_policies": "Beside the layers: when, on whose word and for how long a step may be left out.",
 }
 
 
@@ -35,6 +45,9 @@ def json_schema() -> dict[str, Any]:
         _without_name(defs[name])
     defs["Decision"]["oneOf"] = [{"required": ["policy"]}, {"required": ["table"]}]
     defs["TableRow"]["oneOf"] = [{"required": ["when"]}, {"required": ["else"]}]
+    defs["Checkpoint"]["oneOf"] = [{"required": ["acknowledge"]}, {"required": ["approval"]}]
+    defs["Checkpoint"]["dependentRequired"] = {"overdue": ["deadline"], "escalate_to": ["overdue"]}
+    defs["FormField"]["oneOf"] = [{"required": ["choose"]}, {"required": ["text"]}]
     sources = defs["Data"]["properties"]["sources"]
     defs["Data"]["properties"]["sources"] = _mapping(_ref("Source")) | {"description": sources["description"]}
     head = defs.pop("Head")
@@ -44,15 +57,16 @@ def json_schema() -> dict[str, Any]:
         "execution": _entries(_ref("Step")),
         "data": _ref("Data"),
         "observability": _ref("Observability"),
+        "skip_policies": _entries(_ref("SkipPolicy")),
     }
-    layers = {layer: items[layer] | {"description": CAPTIONS[layer]} for layer in LAYERS}
+    layers = {layer: items[layer] | {"description": CAPTIONS[layer]} for layer in (*LAYERS, *BLOCKS)}
     return {
         "$schema": DIALECT,
         "title": "OpenClaw system",
         "description": "One operational system in five layers.",
         "type": "object",
         "properties": head["properties"] | layers,
-        "required": [*head["required"], *layers],
+        "required": [*head["required"], *LAYERS],
         "additionalProperties": False,
         "$defs": defs,
     }

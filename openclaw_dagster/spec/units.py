@@ -60,6 +60,14 @@ def parse_threshold(value: Any) -> str:
     return f"{sign or ''}{number}{unit}"
 
 
+def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return values of which none is there twice."""
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise problem("CLAW014", f"{twice} stands here twice: say it once")
+    return values
+
+
 def parse_place(value: Any) -> str:
     """Return a place such as `queue://ops.dlq` or `slack://ops-oncall`."""
     if isinstance(value, str) and _PLACE.match(value):

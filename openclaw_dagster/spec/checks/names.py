@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from openclaw_dagster.spec.draft import BUILT_IN, Draft
+from openclaw_dagster.spec.gates import NEVER
 
 #: Words of CEL: an expression could not look at a thing of such a name.
 CEL_WORDS = frozenset(
@@ -101,7 +102,13 @@ JOB_WORDS = frozenset(
 #: What the last stage of every case is called.
 CLOSE = "close"
 
-_KINDS = {"triggers": "trigger", "decisions": "decision", "execution": "step", "sources": "source"}
+_KINDS = {
+    "triggers": "trigger",
+    "decisions": "decision",
+    "execution": "step",
+    "sources": "source",
+    "skip_policies": "skip policy",
+}
 
 
 def check_names(draft: Draft) -> None:
@@ -128,10 +135,12 @@ def check_names(draft: Draft) -> None:
 def _taken(layer: str, name: str) -> str | None:
     if name in BUILT_IN:
         return "what expressions call the case's own data"
-    if layer != "triggers" and name in CEL_WORDS:
+    if layer not in ("triggers", "skip_policies") and name in CEL_WORDS:
         return "a word of expressions, so that none could look at it"
     if layer in ("decisions", "execution") and name == CLOSE:
         return "the stage that ends every case"
+    if layer == "skip_policies" and name == NEVER:
+        return "the word for a step that nobody may skip"
     if layer == "triggers" and name == "dispatch":
         return "the sensor that starts the system's cases"
     return None

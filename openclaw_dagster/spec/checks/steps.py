@@ -8,6 +8,7 @@ from openclaw_dagster.spec.checks.expressions import check_expression, check_tem
 from openclaw_dagster.spec.draft import Draft
 from openclaw_dagster.spec.model import Step
 
+APPROVAL = "write checkpoint: {approval: [the roles that may]}"
 EFFECTS = ("read", "write", "irreversible")
 
 
@@ -52,12 +53,13 @@ def _check_effect(draft: Draft, step: Step, least: str) -> None:
         allowed = EFFECTS[EFFECTS.index(least) :]
         problem = f"{step.action} is {least}: a step cannot call it {effect}"
         draft.findings.add(mark, "CLAW032", problem, allowed=allowed)
-    if effect == "irreversible":
-        problem = (
-            f"{step.name} cannot be taken back, so a person has to approve it; "
-            "this version has no approvals yet, so it is refused"
-        )
-        draft.findings.add(mark, "CLAW032", problem)
+    says = draft.says("execution", step.name)
+    if effect == "irreversible" and not (
+        step.checkpoint.approval if step.checkpoint else "checkpoint" in says
+    ):
+        seen = ", and an acknowledgement is not enough" if "checkpoint" in says else ""
+        problem = f"{step.name} cannot be taken back, so people have to approve it{seen}"
+        draft.findings.add(mark, "CLAW032", problem, hint=APPROVAL)
 
 
 def _check_partner(draft: Draft, step: Step, name: str, path: tuple[str, ...], *, reads: bool) -> None:

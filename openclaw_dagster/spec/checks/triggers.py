@@ -14,7 +14,7 @@ from cronsim import CronSim, CronSimError
 from openclaw_dagster.spec.checks.expressions import check_expression
 from openclaw_dagster.spec.diagnostics import Findings, Mark
 from openclaw_dagster.spec.draft import Draft
-from openclaw_dagster.spec.model import EventTrigger, ManualTrigger, ScheduleTrigger, WebhookTrigger
+from openclaw_dagster.spec.triggers import EventTrigger, ManualTrigger, ScheduleTrigger, WebhookTrigger
 
 
 def check_triggers(draft: Draft) -> None:
