@@ -13,14 +13,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import ManualTrigger, WebhookTrigger
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.ledger import Ledger
-from openclaw_dagster.web.signatures import sign
-
-from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.web.secrets import LOOPBACK, secrets_of
+from openclaw_dagster.web.signatures import sign
 
 #: Seconds the host may take for one answer, and between two looks at a case.
 PATIENCE = 15.0
@@ -112,10 +111,9 @@ def enter(shop: Workspace, system: System, trigger: ManualTrigger, payload: dict
     """Write one event of a manual trigger into the ledger; PayloadRefused when it does not fit."""
     from openclaw_dagster.adapters.schemas import first_mismatch
     from openclaw_dagster.cli.place import case_url
-    from openclaw_dagster.web.body import BodyRefused, idempotency_key
-
     from openclaw_dagster.cli.sample import schema_of
     from openclaw_dagster.runtime.intake import arrival
+    from openclaw_dagster.web.body import BodyRefused, idempotency_key
 
     name = f"{system.name}.{trigger.name}"
     schema = schema_of(system, trigger)

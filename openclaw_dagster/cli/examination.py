@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from openclaw_dagster.cli import output
 from openclaw_dagster.cli.machine import Finding, clock, disk, host
 from openclaw_dagster.cli.place import database_at, shown_path
+from openclaw_dagster.cli.surroundings import check_environment
 from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime.workspace import Project, Workspace
 from openclaw_dagster.settings import NoSecret, Settings, read_settings, variable
 from openclaw_dagster.spec.diagnostics import SpecRefused
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import WebhookTrigger
 from openclaw_dagster.store.database import SCHEMA
 from openclaw_dagster.store.ledger import Ledger
-from openclaw_dagster.web.signatures import check_secret
-
-from openclaw_dagster.cli import output
-from openclaw_dagster.cli.surroundings import check_environment
-from openclaw_dagster.runtime.workspace import Project, Workspace
 from openclaw_dagster.web.secrets import secret_name, secrets_of
+from openclaw_dagster.web.signatures import check_secret
 
 
 def examine(url: str | None = None) -> Iterator[Finding]:

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from openclaw_dagster.cli.output import AsJson
-from openclaw_dagster.cli.place import opened_shop
-from openclaw_dagster.clock import span
 from rich.text import Text
 
 from openclaw_dagster.cli import output
+from openclaw_dagster.cli.output import AsJson
+from openclaw_dagster.cli.place import opened_shop
+from openclaw_dagster.clock import span
 
 if TYPE_CHECKING:
-    from openclaw_dagster.spec.model import System
-    from openclaw_dagster.spec.triggers import Trigger
-
     from openclaw_dagster.cli.delivery import Delivered
     from openclaw_dagster.runtime.workspace import Workspace
+    from openclaw_dagster.spec.model import System
+    from openclaw_dagster.spec.triggers import Trigger
 
 SENDABLE = ("webhook", "manual")
 
@@ -156,9 +155,8 @@ def _payload(
 def _deliver(
     shop: Workspace, system: System, trigger: Trigger, payload: dict[str, Any], url: str | None
 ) -> Delivered:
-    from openclaw_dagster.spec.triggers import ManualTrigger, WebhookTrigger
-
     from openclaw_dagster.cli.delivery import enter, post
+    from openclaw_dagster.spec.triggers import ManualTrigger, WebhookTrigger
 
     if isinstance(trigger, ManualTrigger):
         return enter(shop, system, trigger, payload)

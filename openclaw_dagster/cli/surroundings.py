@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from openclaw_dagster.cli.place import shown_path
+from openclaw_dagster.cli.sample import payload_names
+from openclaw_dagster.runtime.workspace import Project, Workspace
 from openclaw_dagster.settings import NoSecret, read_settings
 from openclaw_dagster.spec.diagnostics import Findings, Mark, SpecRefused
 from openclaw_dagster.spec.environment import HttpBinding
 from openclaw_dagster.spec.model import Decision, System
 from openclaw_dagster.spec.reader import Node, read
 from openclaw_dagster.spec.triggers import WebhookTrigger
-
-from openclaw_dagster.cli.sample import payload_names
-from openclaw_dagster.runtime.workspace import Project, Workspace
 from openclaw_dagster.web.secrets import secret_name, secrets_of
 
 CODE = "CLAW036"

@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 from cronsim import CronSim
+
 from openclaw_dagster.clock import MINUTE
+from openclaw_dagster.runtime.intake import arrival
 from openclaw_dagster.runtime.tags import run_tags
+from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import ScheduleTrigger
-
-from openclaw_dagster.runtime.intake import arrival
-from openclaw_dagster.runtime.workspace import Workspace
 
 #: A tick evaluated this long (ms) after its time was missed, not merely late.
 LATE = 5 * MINUTE

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from openclaw_dagster.clock import iso
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.trouble import mistake
+from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.expressions import ExpressionFailed, compile_expression
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import EventTrigger, Trigger
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.events import Arrival, Opening
-
-from openclaw_dagster.runtime.workspace import Workspace
 
 if TYPE_CHECKING:
     from openclaw_dagster.runtime.batch import Batch

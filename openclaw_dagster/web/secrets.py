@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.settings import NoSecret
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import WebhookTrigger
 from openclaw_dagster.web.signatures import check_secret
-
-from openclaw_dagster.runtime.workspace import Workspace
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 

@@ -10,7 +10,13 @@ from functools import lru_cache
 from typing import Any
 
 import jsonschema
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+
+from openclaw_dagster import telemetry
 from openclaw_dagster.faults import point
+from openclaw_dagster.runtime.intake import ConditionFailed, arrival
+from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.settings import NoSecret
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import WebhookTrigger
@@ -18,14 +24,8 @@ from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.web.body import DEFAULT_LIMITS, BodyRefused, idempotency_key, parse_body
 from openclaw_dagster.web.inlet import Inlet
 from openclaw_dagster.web.limits import RateLimit
-from openclaw_dagster.web.signatures import SignatureRefused, message_id, verify
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
-
-from openclaw_dagster import telemetry
-from openclaw_dagster.runtime.intake import ConditionFailed, arrival
-from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.web.secrets import secrets_of
+from openclaw_dagster.web.signatures import SignatureRefused, message_id, verify
 
 log = logging.getLogger(__name__)
 
