@@ -8,6 +8,7 @@ from openclaw_dagster.errors import ClawError
 from openclaw_dagster.faults import point
 from openclaw_dagster.runtime import intake
 from openclaw_dagster.runtime.batch import MOST_DEATHS, Batch, obstacle, pending, waits
+from openclaw_dagster.runtime.completion import completion, residual
 from openclaw_dagster.runtime.decide import decide
 from openclaw_dagster.runtime.steps import take
 from openclaw_dagster.runtime.trouble import failed, mistake, short
@@ -17,6 +18,7 @@ from openclaw_dagster.spec.model import Stage, System
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.entries import Entry, Kind
+from openclaw_dagster.store.events import Arrival
 
 #: Where a case goes that failed where its system names no place.
 DEAD_LETTERS = "queue://dead-letters"
@@ -161,6 +163,7 @@ def _system(batch: Batch, case: Case) -> System | None:
 def close(batch: Batch) -> tuple[Case, ...]:
     """End every case that has passed its stages or failed at one; return those that could not be ended."""
     done: dict[str, list[Entry]] = {}
+    told: dict[str, list[Arrival]] = {}
     for case in batch.going():
         try:
             _finish(batch, case)
@@ -168,17 +171,27 @@ def close(batch: Batch) -> tuple[Case, ...]:
                 continue
             case = batch.cases[case.id]
             if case.facts.failing:
-                _dead_letter(batch, case)
+                _give_up(batch, case)
             else:
-                done[case.id] = [Entry(Kind.CLOSED, completion(batch.system(case), case))]
+                done[case.id], told[case.id] = _closing(batch, case)
         except DatabaseAway:
             raise
         except Exception as error:  # its lease ends, and it is tried again, or buried when that does not help
             mistake(case.id, "close", error)
     point("case.completing")
-    batch.write(done)
+    batch.write(done, told)
     point("case.completed")
     return tuple(batch.going())
+
+
+def _closing(batch: Batch, case: Case) -> tuple[list[Entry], list[Arrival]]:
+    """Return how a case ends, and the event that says so where somebody owns the system."""
+    system = batch.system(case)
+    record = completion(system, case)
+    if system.owner is None:
+        return [Entry(Kind.CLOSED, record)], []
+    record["residual"] = residual(system, case, batch.shop.clock.now())
+    return [Entry(Kind.CLOSED, record)], [intake.closed(batch, case, "completed", record)]
 
 
 def _finish(batch: Batch, case: Case) -> None:
@@ -192,8 +205,11 @@ def _finish(batch: Batch, case: Case) -> None:
         (decide if stage.kind == "decision" else take)(batch, [case], stage.name)
 
 
-def _dead_letter(batch: Batch, case: Case) -> None:
-    """Take back what was done, then keep the case with its reason until somebody redrives it."""
+def _give_up(batch: Batch, case: Case) -> None:
+    """Take back what was done, then keep the case with its reason until somebody redrives it.
+
+    A case that people said no to, or did not answer in time, is handed to the owner of its system instead.
+    """
     system = _system(batch, case)
     after = undo(batch, case) if system is not None else case
     if after is None:
@@ -203,6 +219,15 @@ def _dead_letter(batch: Batch, case: Case) -> None:
     queue = (step.dead_letter if step else None) or DEAD_LETTERS
     kept = [f"{name}: {fact.error}" for name, fact in facts.steps.items() if fact.state == "stuck"]
     reason = facts.why + ("; not taken back: " + ", ".join(kept) if kept else "")
+    gate = facts.gates.get(facts.failing)
+    if system is not None and gate is not None and gate.state in ("denied", "expired"):
+        record = {
+            **completion(system, after), "to": system.owner, "stage": facts.failing, "reason": short(reason),
+            "spec": after.digest, "residual": residual(system, after, batch.shop.clock.now()),
+        }  # fmt: skip
+        told = [intake.closed(batch, after, "handed_off", record)]
+        batch.write({after.id: [Entry(Kind.HANDED_OFF, record)]}, {after.id: told})
+        return
     body = {
         "queue": queue, "stage": facts.failing, "reason": short(reason), "attempts": facts.attempts,
         "spec": after.digest,
@@ -210,19 +235,6 @@ def _dead_letter(batch: Batch, case: Case) -> None:
     point("case.dead_lettering")
     batch.write({after.id: [Entry(Kind.DEAD_LETTERED, body)]})
     point("case.dead_lettered")
-
-
-def completion(system: System, case: Case) -> dict[str, object]:
-    """Return the completion record: what was decided and what was done."""
-    names = [step.name for step in system.execution if step.name in case.facts.steps]
-    facts = {name: case.facts.steps[name] for name in names}
-    return {
-        "decisions": {
-            name: made.output.get("branch", made.reason) for name, made in case.facts.decisions.items()
-        },
-        "steps": {name: fact.state for name, fact in facts.items()},
-        "effects": [fact.key for fact in facts.values() if fact.key and fact.state == "completed"],
-    }
 
 
 def advance(batch: Batch) -> None:

@@ -43,14 +43,25 @@ def arrival(
 
 def opening(system: System, trigger: Trigger, payload: Mapping[str, Any], key: str) -> Opening:
     """Return the case that the event opens, or the note that it opens none because the condition is false."""
-    return _opening(system, trigger, key, opens=holds(system, trigger, payload))
+    who = requester_of(trigger, payload)
+    return _opening(system, trigger, key, opens=holds(system, trigger, payload), requester=who)
 
 
-def _opening(system: System, trigger: Trigger, key: str, *, opens: bool) -> Opening:
+def requester_of(trigger: Trigger, payload: Mapping[str, Any]) -> str:
+    """Return who asked for what an event wants, where its trigger says where that stands; else nobody."""
+    path = getattr(trigger, "requester", None)
+    value: Any = payload
+    for part in path.split(".") if path else ():
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return str(value) if path and isinstance(value, str | int) else ""
+
+
+def _opening(system: System, trigger: Trigger, key: str, *, opens: bool, requester: str = "") -> Opening:
     idempotency = getattr(trigger, "idempotency", None)
     return Opening(
         system=system.name, trigger=trigger.name, key=key, digest=system.digest, opens=opens,
         rank=0 if trigger.critical else 1, window=idempotency.window if idempotency else None,
+        requester=requester,
     )  # fmt: skip
 
 
@@ -100,6 +111,25 @@ def announce(
         system=case.system, name=event, source="emitted", key=key, payload=told,
         retention=system.data.events.retention, case_id=case.id, traceparent=traceparent,
         openings=tuple(_heard(one, trigger, told, key, case) for one, trigger in shop.listeners(name)),
+    )  # fmt: skip
+
+
+def closed(batch: Batch, case: Case, outcome: str, record: Payload) -> Arrival:
+    """Return the event that a case has ended, with its completion record, and the cases it opens elsewhere."""
+    output = {
+        "outcome": outcome,
+        **record,
+        "journal": f"{batch.shop.settings.public_url}/claw/cases/{case.id}",
+    }
+    return emitted(batch, case, f"case_{outcome}", output, "close", case.redrives + 1)
+
+
+def announce_answer(shop: Workspace, case: Case, said: Payload) -> Arrival:
+    """Return the event that a person has answered a checkpoint."""
+    return Arrival(
+        system=case.system, name=f"{said['step']}.answered", source="approval",
+        key=f"{case.id}:{said['step']}:{said['request']}:{said['person']}", payload=dict(said),
+        retention=shop.version(case.digest).data.events.retention, case_id=case.id,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.trouble import said
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.contracts import Operation
-from openclaw_dagster.spec.expressions import compile_template
+from openclaw_dagster.spec.expressions import compile_expression, compile_template
 from openclaw_dagster.spec.model import Decision, Source, Step, System
 from openclaw_dagster.store.case import Case
 
@@ -70,6 +70,32 @@ def reads(system: System, decision: Decision) -> bool:
     return any(source.name in decision.inputs for source in system.data.sources)
 
 
+def sources_of(system: System, step: Step) -> tuple[Source, ...]:
+    """Return the sources that a step's condition and arguments look at."""
+    if not system.data.sources:
+        return ()
+    names = set(compile_expression(step.when).names) if step.when is not None else set()
+    if step.arguments is not None:
+        names |= compile_template(step.arguments).names
+    return tuple(source for source in system.data.sources if source.name in names)
+
+
+def looked_up(
+    shop: Workspace, system: System, step: Step, case: Case, known: Mapping[str, Any], time: Time
+) -> dict[str, Any]:
+    """Return what the sources say now that a step looks at, and nothing else gives.
+
+    Raises MissingInput for one that refuses, SourceTrouble for one that may answer later, NoTime.
+    """
+    asked = [source for source in sources_of(system, step) if not _given(case, source.name, known)]
+    return {source.name: _read(shop, system, step, source, case, known, time) for source in asked}
+
+
+def _given(case: Case, name: str, known: Mapping[str, Any]) -> bool:
+    """Tell whether a case has a value of the name by itself: constants of the environment come after sources."""
+    return name in case.facts.decisions or _done(case, name) or name in known.get("payload", {})
+
+
 def inputs(
     shop: Workspace, system: System, decision: Decision, case: Case, payload: Mapping[str, Any], time: Time
 ) -> dict[str, Any]:
@@ -106,7 +132,7 @@ def _list(names: Mapping[str, Any]) -> str:
 def _read(
     shop: Workspace,
     system: System,
-    decision: Decision,
+    stage: Decision | Step,
     source: Source,
     case: Case,
     known: Mapping[str, Any],
@@ -132,6 +158,6 @@ def _read(
             raise SourceTrouble(source.name, said(source.read, reason), None)
         case Refused(reason):
             why = f"its source {source.read} refused: {said(source.read, reason)}"
-            raise MissingInput(name=source.name, decision=decision.name, why=why)
+            raise MissingInput(name=source.name, decision=stage.name, why=why)
         case _:
             assert_never(outcome)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from openclaw_dagster.adapters.call import Call
@@ -13,9 +13,19 @@ from openclaw_dagster.faults import point
 from openclaw_dagster.runtime import intake
 from openclaw_dagster.runtime.batch import GRACE, SIDE_BY_SIDE, Batch, released, side_by_side
 from openclaw_dagster.runtime.calls import call, fitting, verify_action
+from openclaw_dagster.runtime.checkpoints import Waits, gate
 from openclaw_dagster.runtime.history import open_before, taken_back_perhaps
 from openclaw_dagster.runtime.retry import wait
-from openclaw_dagster.runtime.scope import arguments, operation, scope
+from openclaw_dagster.runtime.scope import (
+    NoTime,
+    SourceTrouble,
+    arguments,
+    looked_up,
+    operation,
+    scope,
+    sources_of,
+)
+from openclaw_dagster.runtime.skips import left_out
 from openclaw_dagster.runtime.trouble import failed, failure, mistake, said, short
 from openclaw_dagster.spec.expressions import compile_expression
 from openclaw_dagster.spec.model import Step
@@ -37,6 +47,7 @@ class Attempt:
     call: Call
     number: int
     generation: int
+    clearance: str | None = None  # the digest under which its checkpoint was cleared
 
 
 @dataclass(frozen=True)
@@ -59,10 +70,12 @@ def take(batch: Batch, cases: Sequence[Case], name: str) -> None:
     at_once: dict[str, list[Entry]] = {}
     attempts: list[Attempt] = []
     questions: list[Question] = []
-    for case in cases:
-        match _prepare(batch, case, batch.system(case).step(name)):
+    for case, found in zip(cases, _prepared(batch, cases, name), strict=True):
+        match found:
             case Entry() as entry:
                 at_once[case.id] = [entry]
+            case Waits(entries):
+                at_once[case.id] = list(entries)
             case Attempt() as attempt:
                 attempts.append(attempt)
             case Question() as question:
@@ -72,11 +85,23 @@ def take(batch: Batch, cases: Sequence[Case], name: str) -> None:
     _attempt(batch, attempts)
 
 
-def _prepare(batch: Batch, case: Case, step: Step) -> Entry | Attempt | Question:
-    """Look at how the step stands and say what is to be done; nothing is written or called here."""
+def _prepared(batch: Batch, cases: Sequence[Case], name: str) -> list[Entry | Waits | Attempt | Question]:
+    """Look at every case; where sources have to be asked, they are asked side by side."""
+    pairs = [(case, batch.system(case).step(name)) for case in cases]
+    if any(sources_of(batch.system(case), step) for case, step in pairs):
+        return side_by_side(lambda pair: _prepare(batch, *pair), pairs)
+    return [_prepare(batch, *pair) for pair in pairs]
+
+
+def _prepare(batch: Batch, case: Case, step: Step) -> Entry | Waits | Attempt | Question:
+    """Look at how the step stands and say what is to be done; nothing is written here."""
     fact = case.facts.steps.get(step.name, StepFact("waiting"))
     try:
         return _look(batch, case, step, fact)
+    except NoTime:
+        return released("no time was left to ask the sources")
+    except SourceTrouble as trouble:
+        return _source_away(batch, step, fact, trouble)
     except DatabaseAway:
         raise
     except ClawError as error:
@@ -88,16 +113,33 @@ def _prepare(batch: Batch, case: Case, step: Step) -> Entry | Attempt | Question
     return failed(step.name, problem, attempts=fact.attempt, step=step.name)
 
 
-def _look(batch: Batch, case: Case, step: Step, fact: StepFact) -> Entry | Attempt | Question:
+def _source_away(batch: Batch, step: Step, fact: StepFact, trouble: SourceTrouble) -> Entry:
+    """Wait for a source that may answer later; as often as the step may be tried, since nothing was done yet."""
+    asked = fact.asked + 1
+    if asked > step.retries.max + 1:
+        return failed(step.name, f"{trouble} ({asked - 1} attempts)", attempts=asked - 1, step=step.name)
+    due = batch.shop.clock.now() + wait(step.retries, asked, trouble.retry_after)
+    body = {"step": step.name, "attempt": 0, "error": short(str(trouble)), "due_at": due, "asked": asked}
+    return Entry(Kind.RETRY, body)
+
+
+def _look(batch: Batch, case: Case, step: Step, fact: StepFact) -> Entry | Waits | Attempt | Question:
     if missing := [need for need in step.needs if not _completed(case, need)]:
         return _skipped(step, f"{', '.join(missing)} was not done on this branch")
+    system = batch.system(case)
     known = scope(batch.shop, case, batch.payload(case))
-    fresh = fact.state == "waiting" and fact.attempt == 0
-    if fresh and step.when is not None and not compile_expression(step.when).test(known):
-        return _skipped(step, f"{step.when} is false")
+    fresh = fact.state in ("waiting", "held") and fact.attempt == 0
+    read: Mapping[str, Any] = {}
+    if fresh:
+        if (out := left_out(batch.shop, system, case, step)) is not None:
+            return out
+        read = looked_up(batch.shop, system, step, case, known, lambda most: batch.time(case, most))
+        known = {**read, **known}
+        if step.when is not None and not compile_expression(step.when).test(known):
+            return _skipped(step, f"{step.when} is false")
     # what was sent under a key is sent again under it, whatever the expressions would say now
     args = arguments(step, case, batch.payload(case), known) if fresh else dict(fact.args)
-    contract = operation(batch.shop, batch.system(case), step.action)
+    contract = operation(batch.shop, system, step.action)
     writes = contract.effect != "read"
     unclear = writes and fact.state in ("begun", "unknown")
     # done once and perhaps taken back since: under its old key the far side would give its old answer
@@ -107,6 +149,11 @@ def _look(batch: Batch, case: Case, step: Step, fact: StepFact) -> Entry | Attem
     attempt = Attempt(
         case, step, Call(step.action, contract, args, key, step.timeout), fact.attempt + 1, generation
     )
+    if step.checkpoint is not None:
+        passed = gate(batch, case, step, attempt.call, read)
+        if isinstance(passed, Waits):
+            return passed
+        attempt = replace(attempt, clearance=passed.digest)
     return _unclear(batch, attempt, fact, again=again) if unclear else attempt
 
 
@@ -221,10 +268,13 @@ def _attempt(batch: Batch, attempts: Sequence[Attempt]) -> None:
 
 
 def _begun(one: Attempt, until: int) -> Entry:
-    return Entry(Kind.BEGUN, {
+    body = {
         "step": one.step.name, "action": one.step.action, "attempt": one.number, "generation": one.generation,
         "key": one.call.key, "args": dict(one.call.args), "until": until,
-    })  # fmt: skip
+    }  # fmt: skip
+    if one.clearance is not None:
+        body["clearance"] = one.clearance
+    return Entry(Kind.BEGUN, body)
 
 
 def _call(batch: Batch, one: Attempt) -> Outcome | TooLate:

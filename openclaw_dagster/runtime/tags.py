@@ -10,6 +10,7 @@ CASE = "claw/case"
 CASES = "claw/cases"
 TRIGGER = "claw/trigger"
 SPEC = "claw/spec"
+LAUNCHED_BY = "claw/launched_by"
 
 
 def run_tags(claim: Claim) -> dict[str, str]:
@@ -24,6 +25,10 @@ def run_tags(claim: Claim) -> dict[str, str]:
     tags[SPEC] = _common({case.digest[:12] for case in claim.cases})
     if any(case.rank == 0 for case in claim.cases):
         tags["dagster/priority"] = "10"
+    if first.facts.first_run and len(claim.cases) == 1:
+        # a case that goes on after a wait: the UI shows its runs as one group
+        tags["dagster/root_run_id"] = first.facts.first_run
+        tags["dagster/parent_run_id"] = first.run_id or first.facts.first_run
     return tags
 
 

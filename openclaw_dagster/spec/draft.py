@@ -120,6 +120,5 @@ class Draft:
     def known_names(self) -> frozenset[str]:
         """Return every name an expression of a step may use."""
         names = {word for word in self.words("decisions", "inputs") if NAME.match(word)}
-        names -= set(self.names("sources"))  # they are read for decisions only
-        names |= {*BUILT_IN, *self.names("decisions", "execution")}
+        names |= {*BUILT_IN, *self.names("decisions", "execution", "sources")}
         return frozenset(names.union(*(self.roots(trigger) for trigger in self.triggers)))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from openclaw_dagster.store.gates import GateFact, SkipFact
+
 State = Literal[
     "open",
     "running",
@@ -20,7 +22,7 @@ State = Literal[
 ENDED: frozenset[str] = frozenset({"completed", "handed_off", "dead_lettered", "cancelled"})
 
 StepState = Literal[
-    "begun", "completed", "skipped", "waiting", "unknown", "failed", "undoing", "undone", "stuck"
+    "begun", "completed", "skipped", "waiting", "held", "unknown", "failed", "undoing", "undone", "stuck"
 ]
 
 
@@ -62,6 +64,11 @@ class Facts:
     why: str = ""  # it failed
     attempts: int = 0  # of the failing stage
     deaths: int = 0  # how often in a row a worker was silent until its lease ended, with nothing written
+    gates: Mapping[str, GateFact] = field(default_factory=dict)  # checkpoints, by step
+    skips: Mapping[str, SkipFact] = field(default_factory=dict)  # steps that may be left out, until when
+    touches: int = 0  # how often a person did something to it
+    requester: str = ""  # who asked for what the case does, as the event says it; never entitled to answer
+    first_run: str = ""  # the Dagster run that moved the case first; later ones are grouped with it
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data that shares its values: it is written out at once, never changed."""
@@ -69,6 +76,8 @@ class Facts:
             **_fields(self),
             "decisions": {name: _fields(one) for name, one in self.decisions.items()},
             "steps": {name: _fields(one) for name, one in self.steps.items()},
+            "gates": {name: _fields(one) for name, one in self.gates.items()},
+            "skips": {name: _fields(one) for name, one in self.skips.items()},
         }
 
     @classmethod
@@ -82,10 +91,15 @@ class Facts:
             why=data["why"],
             attempts=data["attempts"],
             deaths=data["deaths"],
+            gates={name: GateFact.from_json(one) for name, one in data.get("gates", {}).items()},
+            skips={name: SkipFact(**one) for name, one in data.get("skips", {}).items()},
+            touches=data.get("touches", 0),
+            requester=data.get("requester", ""),
+            first_run=data.get("first_run", ""),
         )
 
 
-def _fields(one: DecisionFact | StepFact | Facts) -> dict[str, Any]:
+def _fields(one: DecisionFact | StepFact | GateFact | SkipFact | Facts) -> dict[str, Any]:
     """Return a fact's fields; `dataclasses.asdict` would copy every value it holds."""
     return {name: getattr(one, name) for name in one.__slots__}
 

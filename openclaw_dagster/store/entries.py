@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, assert_never
 
+from openclaw_dagster.store import gates
 from openclaw_dagster.store.canonical import plain
 from openclaw_dagster.store.case import Case, DecisionFact, Facts, StepFact, StepState
+from openclaw_dagster.store.gates import GateFact, SkipFact
 
 
 class Kind(StrEnum):
@@ -27,6 +29,16 @@ class Kind(StrEnum):
     RETRY = "step.retry"
     UNKNOWN = "step.unknown"
     PARKED = "step.parked"
+    HELD = "step.held"
+    ASKED = "checkpoint.asked"
+    WAITS = "checkpoint.waiting"
+    REMINDED = "checkpoint.reminded"
+    ESCALATED = "checkpoint.escalated"
+    CLEARANCE = "checkpoint.answered"
+    REFUSED = "checkpoint.refused"
+    VOIDED = "checkpoint.voided"
+    EXPIRED = "checkpoint.expired"
+    SKIP_GRANTED = "skip.granted"
     FAILED = "stage.failed"
     UNDO_BEGUN = "undo.begun"
     UNDONE = "undo.completed"
@@ -34,6 +46,7 @@ class Kind(StrEnum):
     UNDO_FAILED = "undo.failed"
     CLOSED = "case.completed"
     DEAD_LETTERED = "case.dead_lettered"
+    HANDED_OFF = "case.handed_off"
     REDRIVEN = "case.redriven"
     ANSWERED = "case.answered"
     CANCELLED = "case.cancelled"
@@ -48,7 +61,13 @@ class Entry:
 
 
 #: Entries that say nothing about whether a worker got anywhere with a case.
-_NO_PROGRESS = frozenset({Kind.CLAIMED, Kind.STARTED, Kind.ORPHANED, Kind.BEGUN, Kind.UNDO_BEGUN})
+_NO_PROGRESS = frozenset(
+    {Kind.CLAIMED, Kind.STARTED, Kind.ORPHANED, Kind.BEGUN, Kind.UNDO_BEGUN, Kind.REFUSED}
+)
+
+
+#: Entries that a person made.
+_TOUCHES = frozenset({Kind.CLEARANCE, Kind.SKIP_GRANTED, Kind.ANSWERED, Kind.REDRIVEN})
 
 
 def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
@@ -56,11 +75,14 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
     case = replace(case, updated_at=at)
     if case.facts.deaths and kind not in _NO_PROGRESS:
         case = replace(case, facts=replace(case.facts, deaths=0))
+    if kind in _TOUCHES:
+        case = replace(case, facts=replace(case.facts, touches=case.facts.touches + 1))
     match kind:
         case Kind.OPENED:
             return replace(
-                case, state="open", rank=body["rank"], due_at=at, created_at=at, facts=Facts((case.trigger,))
-            )
+                case, state="open", rank=body["rank"], due_at=at, created_at=at,
+                facts=Facts((case.trigger,), requester=body.get("requester", "")),
+            )  # fmt: skip
         case Kind.CLAIMED:
             died = case.state == "running" and case.run_id is not None
             facts = replace(case.facts, deaths=case.facts.deaths + died)
@@ -75,6 +97,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
                 run_id=body["run"],
                 due_at=body["until"],
                 started_at=case.started_at or at,
+                facts=replace(case.facts, first_run=case.facts.first_run or body["run"]),
             )
         case Kind.ADOPTED:
             return replace(case, digest=body["digest"])
@@ -95,7 +118,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
                 _step(case, body), state="begun", attempt=body["attempt"], generation=body["generation"],
                 key=body["key"], fence=case.fence, args=body["args"], error="",
             )  # fmt: skip
-            return replace(_with(case, body, begun), due_at=body["until"])
+            return replace(_used(_with(case, body, begun), body), due_at=body["until"])
         case Kind.COMPLETED:
             done = replace(_step(case, body), state="completed", result=body["result"], error="")
             after = _with(case, body, done)
@@ -116,6 +139,31 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.PARKED:
             after = _with(case, body, replace(_step(case, body), state="unknown", error=body["error"]))
             return _rest(after, "awaiting_human", None, body["error"])
+        case Kind.HELD:
+            after = _with(case, body, replace(_step(case, body), state="held", error=body["why"]))
+            return _rest(after, "waiting_retry", None, body["why"])
+        case Kind.ASKED:
+            return _asks(_gate(case, body, gates.asked(body, at)), body["step"])
+        case Kind.REMINDED:
+            return _asks(_gate(case, body, gates.reminded(_standing(case, body), body)), body["step"])
+        case Kind.WAITS:
+            return _asks(case, body["step"])
+        case Kind.ESCALATED:
+            return _asks(_gate(case, body, gates.escalated(_standing(case, body), body)), body["step"])
+        case Kind.CLEARANCE:
+            return _wakes(
+                _gate(case, body, gates.answered(_standing(case, body), body, at)), body["step"], at
+            )
+        case Kind.VOIDED:
+            return _gate(case, body, replace(_standing(case, body), state="voided"))
+        case Kind.EXPIRED:
+            return _gate(case, body, replace(_standing(case, body), state="expired"))
+        case Kind.REFUSED:
+            return case
+        case Kind.SKIP_GRANTED:
+            skip = SkipFact(body["policy"], body["by"], body["until"], body["reason"])
+            facts = replace(case.facts, skips={**case.facts.skips, body["step"]: skip})
+            return _wakes(replace(case, facts=facts), body["step"], at)
         case Kind.FAILED:
             facts = replace(case.facts, failing=body["stage"], why=body["error"], attempts=body["attempts"])
             failed = replace(case, facts=facts, reason=plain(body["error"]))
@@ -138,12 +186,15 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             return _end(case, "completed", at, None)
         case Kind.DEAD_LETTERED:
             return _end(case, "dead_lettered", at, body["reason"])
+        case Kind.HANDED_OFF:
+            return _end(case, "handed_off", at, body["reason"])
         case Kind.REDRIVEN:
             return _redriven(case, body, at)
         case Kind.ANSWERED:
             return _answered(case, body, at)
         case Kind.CANCELLED:
-            return _end(case, "cancelled", at, body["reason"])
+            over = {n: replace(g, state="cancelled") if g.open else g for n, g in case.facts.gates.items()}
+            return _end(replace(case, facts=replace(case.facts, gates=over)), "cancelled", at, body["reason"])
         case _:
             assert_never(kind)
 
@@ -154,6 +205,42 @@ def _step(case: Case, body: Mapping[str, Any]) -> StepFact:
 
 def _with(case: Case, body: Mapping[str, Any], step: StepFact) -> Case:
     return replace(case, facts=replace(case.facts, steps={**case.facts.steps, body["step"]: step}))
+
+
+def _standing(case: Case, body: Mapping[str, Any]) -> GateFact:
+    return case.facts.gates[body["step"]]
+
+
+def _gate(case: Case, body: Mapping[str, Any], gate: GateFact) -> Case:
+    return replace(case, facts=replace(case.facts, gates={**case.facts.gates, body["step"]: gate}))
+
+
+def _used(case: Case, body: Mapping[str, Any]) -> Case:
+    """Bind the clearance of a step to the effect that was begun under it: it is good for no other."""
+    gate = case.facts.gates.get(body["step"])
+    return _gate(case, body, replace(gate, key=body["key"])) if gate else case
+
+
+def _asks(case: Case, step: str) -> Case:
+    """Let a case wait at a checkpoint; one that was answered meanwhile is due at once."""
+    gate = case.facts.gates[step]
+    if not gate.open or _left_out(case, step, case.updated_at):
+        return replace(case, state="open", due_at=case.updated_at, claim=None, reason=None)
+    who = " or ".join(gate.roles)
+    return _rest(case, "awaiting_human", gate.due_at, f"{step} waits for {who}")
+
+
+def _wakes(case: Case, step: str, at: int) -> Case:
+    """Make a case due that waits at a checkpoint which has been settled, or left out."""
+    gate = case.facts.gates.get(step)
+    waits = case.state == "awaiting_human" and gate is not None
+    if waits and gate is not None and (not gate.open or _left_out(case, step, at)):
+        return replace(case, state="open", due_at=at, reason=None)
+    return case
+
+
+def _left_out(case: Case, step: str, at: int) -> bool:
+    return step in case.facts.skips and at < case.facts.skips[step].until
 
 
 def _happened(facts: Facts, event: str | None) -> Facts:
@@ -184,7 +271,14 @@ def _redriven(case: Case, body: Mapping[str, Any], at: int) -> Case:
             steps[name] = replace(step, state="waiting", attempt=0, error="")
         elif step.state != "skipped":
             steps[name] = step
-    facts = replace(case.facts, steps=steps, failing="", why="", attempts=0, deaths=0)
+    # a clearance was for what was about to run then; what is done anew is asked anew
+    standing = {
+        name: gate if _settled(steps.get(name)) else replace(gate, state="voided")
+        for name, gate in case.facts.gates.items()
+    }
+    facts = replace(
+        case.facts, steps=steps, failing="", why="", attempts=0, deaths=0, gates=standing, skips={}
+    )
     return replace(
         case,
         state="open",
@@ -195,6 +289,10 @@ def _redriven(case: Case, body: Mapping[str, Any], at: int) -> Case:
         digest=body["digest"],
         redrives=case.redrives + 1,
     )
+
+
+def _settled(step: StepFact | None) -> bool:
+    return step is not None and step.state in ("completed", "skipped", "unknown", "begun")
 
 
 def _answered(case: Case, body: Mapping[str, Any], at: int) -> Case:

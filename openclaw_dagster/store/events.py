@@ -32,6 +32,7 @@ class Opening:
     rank: int = 1
     window: int | None = None  # ms for which the key is remembered; None for ever
     opens: bool = True  # false when the trigger's condition was: the key is remembered all the same
+    requester: str = ""  # who asked for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +252,8 @@ def _opened(opening: Opening, row: Mapping[str, Any], arrival: Arrival) -> Entry
         "rank": opening.rank,
         "source": arrival.source,
     }
+    if opening.requester:
+        body["requester"] = opening.requester
     return Entry(Kind.OPENED, body)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from openclaw_dagster.clock import DAY
-from openclaw_dagster.store import events, journal, rows, tally
+from openclaw_dagster.store import events, gates, journal, rows, tally
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import dumps
 from openclaw_dagster.store.case import Case
@@ -241,7 +241,19 @@ def _may(case: Case, change: Change) -> bool:
         return False
     if change.only_in is not None and case.state not in change.only_in:
         return False
-    return change.seen is None or case.seq == change.seen
+    if change.seen is not None and case.seq != change.seen:
+        return False
+    return all(_cleared(case, entry) for entry in change.entries)
+
+
+def _cleared(case: Case, entry: Entry) -> bool:
+    """Tell whether no checkpoint stands before an entry: an effect begins only as it was cleared."""
+    if entry.kind is not Kind.BEGUN:
+        return True
+    gate, digest = case.facts.gates.get(entry.body["step"]), entry.body.get("clearance")
+    if digest is None:
+        return gate is None or gate.state == "voided"
+    return gates.lets(gate, digest, entry.body["key"])
 
 
 def with_fence(case: Case, *entries: Entry, emitted: tuple[Arrival, ...] = ()) -> Change:

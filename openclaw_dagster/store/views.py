@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from openclaw_dagster.clock import Clock, SystemClock
-from openclaw_dagster.store import events, journal, rows
+from openclaw_dagster.store import checkpoints, events, journal, rows
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.database import Database
@@ -109,6 +109,13 @@ class Views:
         )
         with self.database.read() as connection:
             return {(system, state): count for system, state, count in connection.execute(query)}
+
+    def checkpoints(
+        self, *, case_id: str | None = None, waiting: bool = False, limit: int = 500
+    ) -> list[checkpoints.Request]:
+        """Return requests of checkpoints: of one case, those that wait (oldest first), or the newest."""
+        with self.database.read() as connection:
+            return checkpoints.read(connection, case_id=case_id, waiting=waiting, limit=limit)
 
     def journal(self, case_id: str) -> list[Record]:
         """Return the journal of one case in order."""

@@ -56,6 +56,19 @@ operations:
   weigh: {effect: read, simulate: {grams: 1200}}
 """
 
+#: People of the test environment and the roles they have.
+PEOPLE = """
+people:
+  fin_1: {email: fin_1@example.org, slack: U0000FIN1}
+  fin_2: {email: fin_2@example.org, slack: U0000FIN2}
+  lead_1: {email: lead_1@example.org, slack: U000LEAD1}
+  agent_1: {email: agent_1@example.org}
+roles:
+  finance: {people: [fin_1, fin_2], notify: "slack://finance"}
+  ops_lead: {people: [lead_1], notify: "slack://leads"}
+  ops_agent: {people: [agent_1, fin_1]}
+"""
+
 SIMULATORS = {"carrier": [], "oms": [], "erp": [], "crm": [], "depot": []}
 
 
@@ -100,7 +113,7 @@ def write_environment(
         lines.append(
             f"  {adapter}: {{use: simulator, faults: [{', '.join((faults or {}).get(adapter, []))}]}}"
         )
-    (folder / "specs" / "environments" / "test.yaml").write_text("\n".join(lines) + "\n")
+    (folder / "specs" / "environments" / "test.yaml").write_text("\n".join(lines) + "\n" + PEOPLE)
 
 
 def reopen(

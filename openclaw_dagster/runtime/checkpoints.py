@@ -1,0 +1,137 @@
+"""A step's checkpoint: what is asked and shown, who is reminded, and whether the step may go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from openclaw_dagster.adapters.call import Call
+from openclaw_dagster.runtime.batch import Batch
+from openclaw_dagster.runtime.people import places
+from openclaw_dagster.runtime.trouble import failed
+from openclaw_dagster.spec.gates import Checkpoint
+from openclaw_dagster.spec.model import Step
+from openclaw_dagster.store.canonical import dumps, sha256
+from openclaw_dagster.store.case import Case
+from openclaw_dagster.store.entries import Entry, Kind
+from openclaw_dagster.store.gates import GateFact
+
+#: How often people are reminded of one request: whoever has not come by then is not brought by one more.
+MOST_REMINDERS = 12
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """The step may go on, once, exactly as it was shown: under this digest."""
+
+    digest: str
+
+
+@dataclass(frozen=True)
+class Waits:
+    """The step may not go on; the entries say why, and what happens meanwhile."""
+
+    entries: tuple[Entry, ...]
+
+
+def gate(batch: Batch, case: Case, step: Step, call: Call, read: Mapping[str, Any]) -> Cleared | Waits:
+    """Decide the one question whether a step with a checkpoint may make its call now.
+
+    `read` are the values that were read from sources for this call: they are part of what was cleared.
+    """
+    assert step.checkpoint is not None
+    standing = case.facts.gates.get(step.name)
+    if standing is not None and standing.key == call.key and standing.state == "cleared":
+        return Cleared(standing.digest)  # the effect was begun under it: it is the same call again
+    shown = exhibit(batch, case, call, read)
+    digest = sha256(dumps(shown))
+    if standing is None:
+        return Waits((_asked(batch, step, shown, digest, None),))
+    match standing.state:
+        case "asked" | "cleared" if standing.digest != digest or standing.key:
+            why = "what would run now is not what was shown"
+            told = {"step": step.name, "request": standing.request, "why": why}
+            return Waits((Entry(Kind.VOIDED, told), _asked(batch, step, shown, digest, standing)))
+        case "cleared":
+            return Cleared(digest)
+        case "asked":
+            return Waits(_meanwhile(batch, step, step.checkpoint, standing))
+        case "denied":
+            last = standing.answers[-1]
+            because = f": {last['reason']}" if last["reason"] else ""
+            return Waits((_stopped(step, f"{step.name} was denied by {last['person']}{because}"),))
+        case "expired":
+            return Waits((_stopped(step, f"nobody answered {step.name} in time"),))
+        case "voided" | "cancelled":
+            return Waits((_asked(batch, step, shown, digest, standing),))
+        case _:
+            assert_never(standing.state)
+
+
+def exhibit(batch: Batch, case: Case, call: Call, read: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what people are shown before they answer, and what their answer is bound to."""
+    bound = batch.shop.environment.adapters.get(call.action.partition(".")[0])
+    target = bound.model_dump(mode="json", include={"use", "url"}) if bound else {}
+    decisions = {
+        name: {"output": dict(made.output), "reason": made.reason}
+        for name, made in case.facts.decisions.items()
+    }
+    evidence = {"decisions": decisions, "payload": sha256(dumps(batch.payload(case))), "read": dict(read)}
+    return {
+        "action": call.action, "target": target, "args": dict(call.args), "evidence": evidence,
+        "spec": case.digest,
+    }  # fmt: skip
+
+
+def _asked(batch: Batch, step: Step, shown: Mapping[str, Any], digest: str, before: GateFact | None) -> Entry:
+    asks = step.checkpoint
+    assert asks is not None
+    now = batch.shop.clock.now()
+    return Entry(Kind.ASKED, {
+        "step": step.name, "request": before.request + 1 if before else 1, "kind": asks.kind, "digest": digest,
+        "roles": list(asks.roles), "quorum": asks.quorum, "shown": dict(shown), "overdue": asks.overdue,
+        "deadline_at": now + asks.deadline if asks.deadline is not None else None,
+        "remind_at": now + asks.remind if asks.remind is not None else None,
+        "changed": difference(before.shown, shown) if before else {},
+        "notify": list(places(batch.shop.environment, asks.roles)),
+    })  # fmt: skip
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return what differs between two mappings: each path with its value before and after."""
+    found: dict[str, Any] = {}
+    for name in sorted({*before, *after}):
+        old, new, place = before.get(name), after.get(name), f"{path}{name}"
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found |= difference(old, new, f"{place}.")
+        elif old != new:
+            found[place] = {"before": old, "after": new}
+    return found
+
+
+def _meanwhile(batch: Batch, step: Step, asks: Checkpoint, standing: GateFact) -> tuple[Entry, ...]:
+    """Return what becomes of a request that nobody has answered: overdue, a reminder, or it goes on waiting."""
+    now = batch.shop.clock.now()
+    about = {"step": step.name, "request": standing.request}
+    later = now + asks.remind if asks.remind and standing.reminded + 1 < MOST_REMINDERS else None
+    if standing.deadline_at is not None and now >= standing.deadline_at:
+        if asks.overdue == "deny":
+            expired = Entry(Kind.EXPIRED, about)
+            return (expired, _stopped(step, f"nobody answered {step.name} in time"))
+        if asks.overdue == "escalate" and asks.escalate_to is not None:
+            to = [asks.escalate_to]
+            notify = list(places(batch.shop.environment, (*standing.roles, *to)))
+            return (Entry(Kind.ESCALATED, {**about, "to": to, "remind_at": later, "notify": notify}),)
+        notify = list(places(batch.shop.environment, standing.roles))
+        told = {**about, "remind_at": later, "deadline_at": None, "overdue": True, "notify": notify}
+        return (Entry(Kind.REMINDED, told),)
+    if standing.remind_at is not None and now >= standing.remind_at:
+        notify = list(places(batch.shop.environment, standing.roles))
+        told = {**about, "remind_at": later, "deadline_at": standing.deadline_at, "notify": notify}
+        return (Entry(Kind.REMINDED, told),)
+    return (Entry(Kind.WAITS, about),)
+
+
+def _stopped(step: Step, why: str) -> Entry:
+    return failed(step.name, why, attempts=0, step=step.name)
