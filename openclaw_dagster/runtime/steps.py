@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 from openclaw_dagster.adapters.call import Call
 from openclaw_dagster.adapters.outcome import Absent, Answered, Failed, Outcome, Refused, Unknown
+from openclaw_dagster.clock import iso
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.faults import point
 from openclaw_dagster.runtime import intake
@@ -77,12 +78,26 @@ def take(batch: Batch, cases: Sequence[Case], name: str) -> None:
             case Waits(entries):
                 at_once[case.id] = list(entries)
             case Attempt() as attempt:
-                attempts.append(attempt)
+                if (rest := _on_hold(batch, attempt)) is not None:
+                    at_once[case.id] = [rest]
+                else:
+                    attempts.append(attempt)
             case Question() as question:
                 questions.append(question)
     batch.write(at_once)
     attempts += _ask(batch, questions)
     _attempt(batch, attempts)
+
+
+def _on_hold(batch: Batch, attempt: Attempt) -> Entry | None:
+    """Return the entry by which a case rests whose system, or whose next action, somebody put on hold."""
+    hold = batch.shop.held(attempt.case.system, attempt.step.action)
+    if hold is None:
+        return None
+    why = f"{hold.scope} is on hold since {iso(hold.at)}: {hold.reason} ({hold.by})"
+    if hold.scope == attempt.case.system:
+        return released(why)
+    return Entry(Kind.HELD, {"step": attempt.step.name, "action": hold.scope, "why": why})
 
 
 def _prepared(batch: Batch, cases: Sequence[Case], name: str) -> list[Entry | Waits | Attempt | Question]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,11 @@ from openclaw_dagster.spec.model import Decision, System
 from openclaw_dagster.spec.surroundings import load_contracts, load_environment
 from openclaw_dagster.spec.triggers import EventTrigger
 from openclaw_dagster.store.database import Database
+from openclaw_dagster.store.holds import Hold
 from openclaw_dagster.store.ledger import Ledger
+
+#: Seconds for which a process relies on what it read about holds: a new one is kept within this time.
+FRESH = 0.5
 
 
 class SpecGone(ClawError):
@@ -86,6 +91,7 @@ class Workspace:
         self.environment: Environment = load_environment(settings.environment_file)
         self._versions: dict[str, System] = {system.digest: system for system in self.systems.values()}
         self._policies: dict[tuple[str, str], Policy] = {}
+        self._holds: tuple[float, dict[str, Hold]] = (float("-inf"), {})
 
     @property
     def systems(self) -> dict[str, System]:
@@ -144,6 +150,14 @@ class Workspace:
         if key not in self._policies:
             self._policies[key] = _policy(system, decision)
         return self._policies[key]
+
+    def held(self, *scopes: str) -> Hold | None:
+        """Return the hold on the first of some systems and actions that is on hold, half a second old at most."""
+        at, known = self._holds
+        if time.monotonic() - at > FRESH:
+            known = {one.scope: one for one in self.ledger.holds()}
+            self._holds = (time.monotonic(), known)
+        return next((known[scope] for scope in scopes if scope in known), None)
 
     def listeners(self, event: str) -> Iterable[tuple[System, EventTrigger]]:
         """Yield the systems that listen to `system.event`, with their triggers."""

@@ -102,7 +102,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.ADOPTED:
             return replace(case, digest=body["digest"])
         case Kind.RELEASED:
-            return replace(case, state="open", due_at=at, claim=None)
+            return replace(case, state="open", due_at=at, claim=None, reason=None)
         case Kind.ORPHANED:
             facts = replace(case.facts, deaths=case.facts.deaths + 1)
             # the far side may still be at it: before the call's own time is over, asking tells nothing
@@ -140,7 +140,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             after = _with(case, body, replace(_step(case, body), state="unknown", error=body["error"]))
             return _rest(after, "awaiting_human", None, body["error"])
         case Kind.HELD:
-            after = _with(case, body, replace(_step(case, body), state="held", error=body["why"]))
+            after = _with(case, body, replace(_step(case, body), state="held", error=body["action"]))
             return _rest(after, "waiting_retry", None, body["why"])
         case Kind.ASKED:
             return _asks(_gate(case, body, gates.asked(body, at)), body["step"])

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from openclaw_dagster.clock import DAY
 from openclaw_dagster.store import events, gates, journal, rows, tally
+from openclaw_dagster.store import holds as held
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import dumps
 from openclaw_dagster.store.case import Case
@@ -76,11 +77,11 @@ class Ledger(Views):
     def _writing(self) -> Iterator[_Pen]:
         """Give a transaction for history, dated after every sealed day however late this clock is."""
         with self.database.write() as connection:
-            held = tally.take(connection)
-            before = held.rows
-            yield _Pen(connection, max(self.clock.now(), held.floor), held)
-            if held.rows != before:
-                tally.keep(connection, held)
+            mine = tally.take(connection)
+            before = mine.rows
+            yield _Pen(connection, max(self.clock.now(), mine.floor), mine)
+            if mine.rows != before:
+                tally.keep(connection, mine)
 
     # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,6 +126,7 @@ class Ledger(Views):
             connection, now = pen.connection, pen.now
             cases = t.cases
             due = sa.select(cases).where(cases.c.system == system, cases.c.due_at <= now)
+            due = due.where(held.free(cases.c.system))
             if only is not None:
                 due = due.where(cases.c.id.in_(only))
             due = (
@@ -148,11 +150,11 @@ class Ledger(Views):
         """Hold the cases of a claim that nobody holds yet; the fence grows: a second start finds none."""
         with self._writing() as pen:
             now = pen.now
-            held = _unstarted(pen.connection, claim)
+            mine = _unstarted(pen.connection, claim)
             body = {"run": run_id, "until": now + lease, "host": host}
             changes = [
                 (case, _change(case, Kind.STARTED, **body, fence=case.fence + 1))
-                for case in sorted(held, key=lambda case: (case.rank, case.id))
+                for case in sorted(mine, key=lambda case: (case.rank, case.id))
             ]
             written = self._write(pen, changes)
         return list(written.values())
@@ -176,6 +178,30 @@ class Ledger(Views):
                 if case.run_id == run_id and case.state == "running"
             ]
             return len(self._write(pen, changes))
+
+    # ── held ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def hold(self, hold: held.Hold, told: Arrival) -> bool:
+        """Put a system or an action on hold and say so in the event log; False when it is already."""
+        with self._writing() as pen:
+            placed = held.place(pen.connection, hold)
+            if placed:
+                self._append(pen, (told,))
+        return placed
+
+    def unhold(self, scope: str, by: str, told: Arrival) -> int | None:
+        """End a hold and make the cases due that waited for it; return how many, None without a hold."""
+        with self._writing() as pen:
+            if not held.lift(pen.connection, scope):
+                return None
+            self._append(pen, (told,))
+            cases = t.cases.c
+            rests = sa.select(cases.id).where(cases.state == "waiting_retry", cases.due_at.is_(None))
+            locked = rows.lock(pen.connection, pen.connection.execute(rests).scalars())
+            freed = [
+                (case, _change(case, Kind.RELEASED, by=by)) for case in locked.values() if _held(case, scope)
+            ]
+            return len(self._write(pen, freed))
 
     # ── changed ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -210,6 +236,10 @@ class Ledger(Views):
         if emitted:
             self._append(pen, emitted)
         return after
+
+
+def _held(case: Case, scope: str) -> bool:
+    return any(fact.state == "held" and fact.error == scope for fact in case.facts.steps.values())
 
 
 def _unstarted(connection: sa.Connection, claim: str) -> list[Case]:

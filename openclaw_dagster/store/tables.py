@@ -273,6 +273,15 @@ checkpoints = sa.Table(
     ),
 )
 
+holds = sa.Table(
+    "claw_holds",
+    metadata,
+    sa.Column("scope", sa.Text, primary_key=True, comment="A system, or an action such as erp.refund."),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", Millis, nullable=False),
+)
+
 #: The tables that the database itself keeps append-only, each with the column that may be shredded in time.
 APPEND_ONLY: dict[str, str | None] = {
     "claw_events": "payload",

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from openclaw_dagster.clock import Clock, SystemClock
 from openclaw_dagster.store import checkpoints, events, journal, rows
+from openclaw_dagster.store import holds as held
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.database import Database
@@ -55,7 +56,7 @@ class Views:
         """Return what is due of some systems."""
         cases = t.cases.c
         now = self.clock.now()
-        mine = cases.system.in_(sorted(systems))
+        mine = cases.system.in_(sorted(systems)) & held.free(cases.system)
         found: list[Due] = []
         with self.database.read() as connection:
             names = connection.execute(
@@ -109,6 +110,11 @@ class Views:
         )
         with self.database.read() as connection:
             return {(system, state): count for system, state, count in connection.execute(query)}
+
+    def holds(self) -> list[held.Hold]:
+        """Return what is on hold, oldest first."""
+        with self.database.read() as connection:
+            return held.read(connection)
 
     def checkpoints(
         self, *, case_id: str | None = None, waiting: bool = False, limit: int = 500

@@ -1,0 +1,43 @@
+"""What is on hold: systems that take no case further, and actions that nobody carries out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from openclaw_dagster.store import tables as t
+from openclaw_dagster.store.rows import upsert
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One hold: on a system (`dispatch`) or an action (`erp.refund`), since when (ms), by whom and why."""
+
+    scope: str
+    by: str
+    reason: str
+    at: int
+
+
+def read(connection: sa.Connection) -> list[Hold]:
+    """Return every hold, oldest first."""
+    query = sa.select(t.holds).order_by(t.holds.c.at, t.holds.c.scope)
+    return [Hold(**row._mapping) for row in connection.execute(query)]
+
+
+def place(connection: sa.Connection, hold: Hold) -> bool:
+    """Put something on hold; return False when it is already."""
+    row = {"scope": hold.scope, "by": hold.by, "reason": hold.reason, "at": hold.at}
+    insert = upsert(connection, t.holds).values(**row).on_conflict_do_nothing()
+    return bool(connection.execute(insert).rowcount)
+
+
+def lift(connection: sa.Connection, scope: str) -> bool:
+    """End a hold; return False when there is none."""
+    return bool(connection.execute(sa.delete(t.holds).where(t.holds.c.scope == scope)).rowcount)
+
+
+def free(system: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Return the condition that a system is not on hold."""
+    return system.not_in(sa.select(t.holds.c.scope))
