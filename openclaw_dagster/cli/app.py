@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from openclaw_dagster.cli import adapter, audit, case, check, dlq, doctor, language, output, send
+from openclaw_dagster.cli import adapter, audit, case, check, dlq, doctor, language, output, send, token
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.settings import placed, variable
 
@@ -28,7 +28,7 @@ HOST_COMMANDS = {
 ORDER = (
     *("check", "explain", "schema", "adapter"),
     *HOST_COMMANDS,
-    *("send", "case", "dlq", "doctor", "audit"),
+    *("send", "case", "dlq", "doctor", "audit", "token"),
 )
 
 HELP = """Run operational systems that are written down in one file each.
@@ -138,6 +138,7 @@ dlq.register(app)
 audit.register(app)
 adapter.register(app)
 doctor.register(app)
+token.register(app)
 
 
 def _version(value: bool) -> None:

@@ -18,7 +18,8 @@ from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import ManualTrigger, WebhookTrigger
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.ledger import Ledger
-from openclaw_dagster.web.secrets import LOOPBACK, secrets_of
+from openclaw_dagster.web.door import LOOPBACK
+from openclaw_dagster.web.secrets import secrets_of
 from openclaw_dagster.web.signatures import sign
 
 #: Seconds the host may take for one answer, and between two looks at a case.

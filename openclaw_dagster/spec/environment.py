@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from openclaw_dagster.spec.contracts import Frozen
+from openclaw_dagster.spec.login import Access, Login
 from openclaw_dagster.spec.units import Duration, Name, Place, distinct, problem, shown
 
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}\Z")
@@ -119,6 +120,12 @@ class Person(Frozen):
     name: str = Field(
         default="", max_length=100, description="How pages call the person; without it, the id."
     )
+    sub: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=255,
+        description="What the login provider calls the person, for one whose address may change.",
+    )
 
 
 class Role(Frozen):
@@ -146,6 +153,11 @@ class Environment(Frozen):
     )
     people: dict[Name, Person] = Field(default={}, description="Who people are, by id.")
     roles: dict[Name, Role] = Field(default={}, description="Who has which role of the systems.")
+    login: Login | None = Field(
+        default=None,
+        description="How people log in; without it the host listens on loopback only, and knows nobody by name.",
+    )
+    access: Access = Field(default=Access(), description="What people may do with the host.")
     unsigned_webhooks: bool = Field(
         default=False,
         description="Take webhooks without signature, for triggers without secret; only in development.",

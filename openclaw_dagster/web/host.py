@@ -12,7 +12,6 @@ from dagster import DagsterInstance
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.version import __version__ as dagster_version
-from dagster_webserver.webserver import DagsterWebserver
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
@@ -22,20 +21,22 @@ from openclaw_dagster.web.health import Health
 from openclaw_dagster.web.inlet import Inlet
 from openclaw_dagster.web.pages import Pages
 from openclaw_dagster.web.secrets import check_door
+from openclaw_dagster.web.ui import GuardedWebserver
+from openclaw_dagster.web.visitors import Visitors
 from openclaw_dagster.web.webhooks import Webhooks
 
 
-class OpenClawWebserver(DagsterWebserver[Any, Any]):
+class OpenClawWebserver(GuardedWebserver):
     """The Dagster webserver with this product's routes before its own."""
 
     def __init__(self, context: WorkspaceProcessContext, shop: Workspace, express: Express) -> None:
-        super().__init__(context)
+        super().__init__(context, Visitors(shop))
         self.shop = shop
         self.express = express
 
     def build_routes(self) -> list[BaseRoute]:
         """Return our routes, then Dagster's, whose last one catches everything else."""
-        return [*own_routes(self.shop, self.express.wake), *super().build_routes()]  # type: ignore[no-untyped-call]
+        return [*own_routes(self.shop, self.express.wake), *super().build_routes()]
 
 
 def own_routes(shop: Workspace, on_committed: Callable[[], None]) -> list[BaseRoute]:
@@ -91,6 +92,7 @@ def serve(shop: Workspace, workspace_file: Path, *, on_ready: Callable[[], None]
 
     config = uvicorn.Config(
         app_of(shop, workspace_file), host=shop.settings.host, port=shop.settings.port, log_level="warning",
-        access_log=False, timeout_graceful_shutdown=5, server_header=False, h11_max_incomplete_event_size=64 * 1024,
+        access_log=False, timeout_graceful_shutdown=5, server_header=False, proxy_headers=False,
+        ws_max_size=1024 * 1024, h11_max_incomplete_event_size=64 * 1024,
     )  # fmt: skip
     Server(config).run()

@@ -69,17 +69,7 @@ class Pages:
 
     def __init__(self, shop: Workspace) -> None:
         self.shop = shop
-        self.templates = Environment(
-            loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined
-        )
-        self.templates.filters |= {
-            "moment": moment,
-            "clock": clock,
-            "span": span,
-            "pretty": pretty,
-            "gist": gist,
-            "words": words,
-        }
+        self.templates = templates()
         self.style = (FOLDER / "style.css").read_text()
 
     async def overview(self, request: Request) -> Response:
@@ -145,6 +135,25 @@ class Pages:
         status = 200 if name != "problem.html" else 404 if "No such" in values["title"] else 503
         text = self.templates.get_template(name).render(root="", **values)
         return HTMLResponse(text, status, headers=HEADERS)
+
+
+def templates() -> Environment:
+    """Return the templates of every page, with the filters they use."""
+    made = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+    made.filters |= {
+        "moment": moment,
+        "clock": clock,
+        "span": span,
+        "pretty": pretty,
+        "gist": gist,
+        "words": words,
+    }
+    return made
+
+
+def render(name: str, **values: Any) -> str:
+    """Return a page by the name of its template."""
+    return templates().get_template(name).render(root="", **values)
 
 
 def _key(case: Case | None) -> str:

@@ -7,9 +7,8 @@ from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.settings import NoSecret
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import WebhookTrigger
+from openclaw_dagster.web.door import LOOPBACK, check_login
 from openclaw_dagster.web.signatures import check_secret
-
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Unsigned(ClawError):
@@ -20,12 +19,6 @@ class Unsigned(ClawError):
     """
 
     code = "CLAW520"
-
-
-class Exposed(ClawError):
-    """The host would listen on {host}, and this version has no login: it listens on loopback only (127.0.0.1 or ::1)."""
-
-    code = "CLAW521"
 
 
 def secret_name(system: System, trigger: WebhookTrigger) -> str:
@@ -58,9 +51,8 @@ def may_be_unsigned(shop: Workspace) -> bool:
 
 
 def check_door(shop: Workspace) -> None:
-    """Refuse to start a host that would fall open; Exposed, Unsigned or SecretTooWeak say what to set."""
-    if shop.settings.host not in LOOPBACK:
-        raise Exposed(host=shop.settings.host)
+    """Refuse to start a host that would fall open; Exposed, LoginWrong, Unsigned or SecretTooWeak say what to set."""
+    check_login(shop)
     for system in shop.systems.values():
         for trigger in system.triggers:
             if not isinstance(trigger, WebhookTrigger):

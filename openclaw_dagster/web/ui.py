@@ -1,0 +1,116 @@
+"""Dagster's webserver behind our guard: every document is judged by who sends it, where it is executed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster_webserver.webserver import DagsterWebserver
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+from starlette.websockets import WebSocket
+
+from openclaw_dagster.web.access import Refused
+from openclaw_dagster.web.documents import Document, judge, read_document
+from openclaw_dagster.web.guard import Guard
+from openclaw_dagster.web.identity import SCOPE, identity_of
+from openclaw_dagster.web.login import Login
+from openclaw_dagster.web.view import PersonContext, load_lazy_parts
+from openclaw_dagster.web.visitors import Visitors
+
+log = logging.getLogger(__name__)
+
+
+class GuardedWebserver(DagsterWebserver[Any, Any]):
+    """The Dagster UI for people who are known, with the login pages before its own."""
+
+    def __init__(self, context: WorkspaceProcessContext, visitors: Visitors) -> None:
+        super().__init__(context)
+        self.visitors = visitors
+        load_lazy_parts(context.instance)
+
+    def build_routes(self) -> list[BaseRoute]:
+        """Return the login's routes, then Dagster's, whose last one catches everything else."""
+        return [*Login(self.visitors).routes(), *super().build_routes()]  # type: ignore[no-untyped-call]
+
+    def build_middleware(self) -> list[Middleware]:
+        """Return the guard, then Dagster's own."""
+        return [Middleware(Guard, visitors=self.visitors), *super().build_middleware()]
+
+    def _make_request_context(self, conn: HTTPConnection) -> PersonContext:
+        return PersonContext.of(self._process_context, conn, identity_of(conn))
+
+    async def graphql_http_endpoint(self, request: Request) -> Response:
+        """Answer a document; several at once are not taken, so that none of them is overlooked."""
+        if request.method == "POST" and "application/json" in request.headers.get("content-type", ""):
+            try:
+                said = await request.json()
+            except (ValueError, RecursionError):
+                return _refusal(Refused("the body is not JSON", 400))
+            if not isinstance(said, dict):
+                return _refusal(Refused("the body is not one object: send one document at a time", 400))
+        answer: Response = await super().graphql_http_endpoint(request)
+        return answer
+
+    async def execute_graphql_request(
+        self,
+        request: Request,
+        query: str,
+        variables: dict[str, Any] | None,
+        operation_name: str | None,
+    ) -> JSONResponse:
+        """Execute a document if its sender may do all that it asks for."""
+        document = self._judged(request, query, by_get=request.method != "POST")
+        if isinstance(document, Refused):
+            return _refusal(document)
+        try:
+            return await super().execute_graphql_request(request, query, variables, operation_name)
+        finally:
+            self._note(request, document)
+
+    async def execute_graphql_subscription(
+        self,
+        websocket: WebSocket,
+        operation_id: str,
+        query: str,
+        variables: dict[str, Any] | None,
+        operation_name: str | None,
+    ) -> tuple[Any, Any]:
+        """Begin a subscription if who is at the other end may, now and not when the line was opened."""
+        identity = (await self.visitors.visit(websocket.scope)).identity
+        if identity is None:
+            return None, {"message": "the login is over"}
+        websocket.scope[SCOPE] = identity
+        document = self._judged(websocket, query)
+        if isinstance(document, Refused):
+            return None, {"message": document.why}
+        return await super().execute_graphql_subscription(
+            websocket, operation_id, query, variables, operation_name
+        )
+
+    def _judged(
+        self, connection: HTTPConnection, query: object, *, by_get: bool = False
+    ) -> Document | Refused:
+        document = read_document(query)
+        identity = identity_of(connection)
+        verdict = document if isinstance(document, Refused) else judge(identity, document, by_get=by_get)
+        if isinstance(verdict, Refused):
+            log.warning("refused a document of %s: %s", identity.person, verdict.why)
+            return verdict
+        assert isinstance(document, Document)
+        return document
+
+    @staticmethod
+    def _note(request: Request, document: Document) -> None:
+        if document.mutations:
+            names = ", ".join(sorted(document.mutations))
+            log.info("%s asked for %s", identity_of(request).person, names[:500])
+
+
+def _refusal(refused: Refused) -> JSONResponse:
+    """Return a refusal in the shape in which Dagster's pages look for errors."""
+    said = {"data": None, "error": refused.why, "errors": [{"message": refused.why}]}
+    return JSONResponse(said, refused.status, headers={"Cache-Control": "no-store"})
