@@ -14,6 +14,7 @@ from openclaw_dagster.spec.diagnostics import Findings, Mark, SpecRefused
 from openclaw_dagster.spec.environment import HttpBinding
 from openclaw_dagster.spec.model import Decision, System
 from openclaw_dagster.spec.reader import Node, read
+from openclaw_dagster.spec.roles import check_roles
 from openclaw_dagster.spec.triggers import WebhookTrigger
 from openclaw_dagster.web.secrets import secret_name, secrets_of
 
@@ -29,6 +30,7 @@ def check_environment(project: Project, name: str) -> tuple[list[SpecRefused], l
         _check_bindings(page, shop, system)
         _check_inputs(page, shop, system)
     _check_names(page, shop)
+    check_roles(page.wrong, page.root or Node({}, Mark(), {}), shop.environment, project.systems.values())
     for secret, what in sorted(set(_unset(shop))):
         page.doubtful.add(
             page.mark("secrets", secret),

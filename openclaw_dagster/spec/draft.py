@@ -118,7 +118,8 @@ class Draft:
         return (self.triggers[0].name,) if len(self.triggers) == 1 else ()
 
     def known_names(self) -> frozenset[str]:
-        """Return every name an expression of a step may use."""
+        """Return every name an expression may use that is there without asking a source."""
         names = {word for word in self.words("decisions", "inputs") if NAME.match(word)}
-        names |= {*BUILT_IN, *self.names("decisions", "execution", "sources")}
+        names -= set(self.names("sources"))
+        names |= {*BUILT_IN, *self.names("decisions", "execution")}
         return frozenset(names.union(*(self.roots(trigger) for trigger in self.triggers)))

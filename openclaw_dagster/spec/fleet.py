@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from openclaw_dagster.spec.diagnostics import Findings, Mark, SpecRefused
-from openclaw_dagster.spec.model import System
+from openclaw_dagster.spec.model import ENDS, System
 from openclaw_dagster.spec.reader import Node, read
 from openclaw_dagster.spec.triggers import EventTrigger, ScheduleTrigger
 
@@ -18,7 +18,7 @@ def check_fleet(systems: Mapping[str, System], others: Iterable[str] = ()) -> li
     """
     refused: list[SpecRefused] = []
     emits: dict[str, frozenset[str]] = {
-        system.name: frozenset(system.emitted()) for system in systems.values()
+        system.name: frozenset([*system.emitted(), *ENDS]) for system in systems.values()
     }
     taken: dict[str, str] = {}
     names: dict[str, str] = {}
@@ -86,8 +86,7 @@ class _File:
             if name in emits and event not in emits[name]:
                 allowed = [f"{name}.{known}" for known in emits[name]]
                 problem = f"the system {name} emits no {event!r}"
-                hint = "" if allowed else f"{name} emits nothing: give one of its decisions or steps emits:"
-                self.findings.add(mark, "CLAW022", problem, allowed=allowed, said=trigger.of, hint=hint)
+                self.findings.add(mark, "CLAW022", problem, allowed=allowed, said=trigger.of)
             elif name not in emits and name not in others:
                 problem = f"there is no system {name!r} in this folder"
                 known = {*emits, *others} - {self.system.name}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from openclaw_dagster.spec.contracts import Frozen
-from openclaw_dagster.spec.units import Duration, Name, distinct, format_duration, problem
+from openclaw_dagster.spec.units import Duration, Name, RoleName, distinct, format_duration, problem
 
 #: The shortest time (ms) that people are given for anything, and the longest a skip is granted for.
 SHORTEST = 1_000
@@ -20,7 +20,7 @@ _APPROVE = ("approve", "approved", "approval", "accept", "allow", "clear", "pass
 
 def _span(value: int) -> int:
     if value < SHORTEST:
-        raise problem("CLAW017", f"{format_duration(value)} gives people no time: at least 1s")
+        raise problem("CLAW017", f"{format_duration(value)} is too short: at least 1s")
     return value
 
 
@@ -41,20 +41,23 @@ def _overdue(value: Any) -> Any:
     return value
 
 
-Names = Annotated[
-    tuple[Name, ...], AfterValidator(distinct), Field(strict=False, min_length=1, max_length=20)
-]
+_SOME = Field(strict=False, min_length=1, max_length=20, json_schema_extra={"uniqueItems": True})
+Names = Annotated[tuple[Name, ...], _SOME, AfterValidator(distinct)]
+Roles = Annotated[tuple[RoleName, ...], _SOME, AfterValidator(distinct)]
 Span = Annotated[Duration, AfterValidator(_span)]
 Choice = Annotated[str, Field(min_length=1, max_length=64)]
+Choices = Annotated[
+    tuple[Choice, ...],
+    Field(strict=False, min_length=1, max_length=50, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(distinct),
+]
 Overdue = Annotated[Literal["escalate", "deny", "hold"], BeforeValidator(_overdue)]
 
 
 class FormField(Frozen):
     """One question that is answered together with a checkpoint; exactly one of the two."""
 
-    choose: Annotated[
-        tuple[Choice, ...], AfterValidator(distinct), Field(strict=False, min_length=1, max_length=50)
-    ] = Field(default=(), description="The answers of which one is chosen.")
+    choose: Choices = Field(default=(), description="The answers of which one is chosen.")
     text: int | None = Field(
         default=None, ge=1, le=4_000, description="A free answer of at most so many characters."
     )
@@ -63,8 +66,8 @@ class FormField(Frozen):
 class Checkpoint(Frozen):
     """People who have to answer before a step runs: exactly one of acknowledge and approval."""
 
-    acknowledge: Names = Field(default=(), description="Roles of whom one has to say that it was seen.")
-    approval: Names = Field(default=(), description="Roles of whom one has to approve.")
+    acknowledge: Roles = Field(default=(), description="Roles of whom one has to say that it was seen.")
+    approval: Roles = Field(default=(), description="Roles of whom one has to approve.")
     quorum: int = Field(default=1, ge=1, le=5, description="How many different people have to answer.")
     form: dict[Name, FormField] = Field(
         default={}, max_length=20, description="Questions that are answered together with it, by name."
@@ -81,7 +84,7 @@ class Checkpoint(Frozen):
             "What happens at the deadline: `escalate` asks another role, `deny` ends the case, `hold` waits on."
         ),
     )
-    escalate_to: Name | None = Field(
+    escalate_to: RoleName | None = Field(
         default=None, description="The role that is asked too when the deadline has passed."
     )
 
@@ -102,7 +105,7 @@ class SkipPolicy(Frozen):
     name: Name = Field(exclude=True)
     steps: Names = Field(description="The steps that may be skipped under it; each names it under `skip`.")
     when: str | None = Field(default=None, description="CEL; while it is false nothing is skipped under it.")
-    approval: Names = Field(description="Roles of whom one has to approve a skip.")
+    approval: Roles = Field(description="Roles of whom one has to approve a skip.")
     expires: Annotated[Span, AfterValidator(_grant)] = Field(
         description="How long an approved skip holds; at most 30d."
     )

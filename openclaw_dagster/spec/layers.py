@@ -15,7 +15,7 @@ from openclaw_dagster.spec.model import Data, Decision, Observability, Source, S
 from openclaw_dagster.spec.reader import Node
 from openclaw_dagster.spec.tables import read_table
 from openclaw_dagster.spec.triggers import EventTrigger, ManualTrigger, ScheduleTrigger, WebhookTrigger
-from openclaw_dagster.spec.units import Name, Text, check_name, complaint
+from openclaw_dagster.spec.units import Name, RoleName, Text, check_name, complaint
 
 #: The layers, each with what a person can paste to begin it.
 LAYERS = {
@@ -47,7 +47,7 @@ class Head(Frozen):
 
     system: Name = Field(description="The name of the system.")
     version: Text = Field(min_length=1, max_length=64, description="The version, as its authors count.")
-    owner: Name | None = Field(
+    owner: RoleName | None = Field(
         default=None,
         description="The role that takes over what people denied; its people are the environment's.",
     )

@@ -10,9 +10,23 @@ from pydantic import BeforeValidator, Field
 from openclaw_dagster.spec.contracts import Effect, Frozen, Operation
 from openclaw_dagster.spec.gates import NEVER, Checkpoint, SkipPolicy
 from openclaw_dagster.spec.triggers import Trigger
-from openclaw_dagster.spec.units import Action, Duration, Event, Name, Place, Text, Threshold, problem, shown
+from openclaw_dagster.spec.units import (
+    Action,
+    Duration,
+    Event,
+    Name,
+    Place,
+    RoleName,
+    Text,
+    Threshold,
+    problem,
+    shown,
+)
 
 T = TypeVar("T")
+
+#: The events by which every system says how a case ended, with its completion record.
+ENDS = ("case_completed", "case_handed_off")
 
 
 def _list(value: Any) -> Any:
@@ -183,7 +197,7 @@ class System(Frozen):
 
     name: Name
     version: Text
-    owner: Name | None = Field(description="The role that a case is handed to that ends half done.")
+    owner: RoleName | None = Field(description="The role that a case is handed to that ends half done.")
     batch: int
     triggers: tuple[Trigger, ...]
     decisions: tuple[Decision, ...]

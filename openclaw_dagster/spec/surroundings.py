@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +13,8 @@ from openclaw_dagster.spec.contracts import Contract
 from openclaw_dagster.spec.diagnostics import Findings, Mark
 from openclaw_dagster.spec.environment import Environment
 from openclaw_dagster.spec.folder import DiskFolder, NoFile
-from openclaw_dagster.spec.reader import read
+from openclaw_dagster.spec.reader import Node, read
+from openclaw_dagster.spec.roles import check_people
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -25,7 +27,7 @@ def load_environment(path: Path) -> Environment:
         problem = f"there is no environment {path.stem!r}"
         findings.add(Mark(), "CLAW020", problem, allowed=known, said=path.stem)
         raise findings.refusal()
-    return _load(path, Environment)
+    return _load(path, Environment, check_people)
 
 
 def load_contracts(folders: tuple[Path, ...]) -> dict[str, Contract]:
@@ -34,7 +36,7 @@ def load_contracts(folders: tuple[Path, ...]) -> dict[str, Contract]:
     return {path.stem: _load(path, Contract) for path in paths}
 
 
-def _load(path: Path, model: type[M]) -> M:
+def _load(path: Path, model: type[M], check: Callable[[Findings, Node, M], None] | None = None) -> M:
     findings = Findings(str(path))
     made: M | None = None
     try:
@@ -46,6 +48,8 @@ def _load(path: Path, model: type[M]) -> M:
         findings.add(node.mark, "CLAW014", "the file is a mapping")
     elif node is not None:
         made = build(model, node, findings)
+        if made is not None and check is not None:
+            check(findings, node, made)
     if made is None or findings.found:
         raise findings.refusal()
     return made

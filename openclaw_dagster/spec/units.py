@@ -94,6 +94,14 @@ def check_name(value: str) -> str:
     return value
 
 
+def check_role(value: str) -> str:
+    """Return `value` if it can name a role."""
+    word = value.removeprefix("role://")
+    if word != value and NAME.match(word):
+        raise problem("CLAW015", f"a role is a word here: write {word}")
+    return check_name(value)
+
+
 def check_event(value: str) -> str:
     """Return `value` if it can name an event: words joined by dots."""
     if not EVENT.match(value):
@@ -183,6 +191,7 @@ Place = Annotated[
     ),
 ]
 Name = Annotated[str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": _NAME})]
+RoleName = Annotated[str, AfterValidator(check_role), WithJsonSchema({"type": "string", "pattern": _NAME})]
 Event = Annotated[
     str,
     AfterValidator(check_event),

@@ -29,7 +29,6 @@ LONGEST = 300
 LONGER = {
     "openclaw_dagster/spec/coverage.py": 455,
     "openclaw_dagster/spec/expressions.py": 321,
-    "openclaw_dagster/spec/model.py": 320,
     "openclaw_dagster/web/signatures.py": 333,
 }
 LONGEST_TEST = 500

@@ -17,6 +17,8 @@ from openclaw_dagster.spec.load import load
 from openclaw_dagster.spec.model import Step
 
 CORPUS = Path(__file__).parent / "corpus"
+#: Broken environments, with their own test in `test_roles.py`.
+ENVIRONMENTS = CORPUS.parent / "environments"
 CATALOG = catalog_of(shipped_contracts())
 NAMES = sorted(path.stem for path in CORPUS.glob("*.claw"))
 #: The longest a file may take, in seconds of this process's own time.
@@ -45,7 +47,8 @@ def test_a_broken_file_is_refused_with_the_text_beside_it(name: str, monkeypatch
 
 
 def test_every_code_is_in_the_corpus() -> None:
-    told = "".join(path.read_text(encoding="utf-8") for path in CORPUS.glob("*.expected"))
+    pages = [*CORPUS.glob("*.expected"), *ENVIRONMENTS.glob("*.expected")]
+    told = "".join(path.read_text(encoding="utf-8") for path in pages)
     assert [code for code in CODES if code not in told] == []
 
 

@@ -73,7 +73,7 @@ def test_an_event_that_the_other_system_does_not_emit(folder: Path) -> None:
         "two.claw:6:11: CLAW022 the system one emits no 'booking.confirmd'\n"
         "    6 |       of: one.booking.confirmd\n"
         "      |           ^\n"
-        "        allowed: one.booking.confirmed, one.picked\n"
+        "        allowed: one.booking.confirmed, one.case_completed, one.case_handed_off, one.picked\n"
         "        did you mean one.booking.confirmed?"
     )
     assert sorted(found.systems) == ["one"]
@@ -82,7 +82,13 @@ def test_an_event_that_the_other_system_does_not_emit(folder: Path) -> None:
 def test_a_system_that_emits_nothing(folder: Path) -> None:
     silent = ONE.replace(", emits: booking.confirmed", "").replace(", emits: picked", "")
     found = project(folder, one=silent.replace("on: picked", "on: order_created"))
-    assert told(found).endswith("one emits nothing: give one of its decisions or steps emits:")
+    assert told(found).endswith("allowed: one.case_completed, one.case_handed_off")
+
+
+@pytest.mark.parametrize("event", ["case_completed", "case_handed_off"])
+def test_every_system_says_how_its_cases_end(event: str, folder: Path) -> None:
+    found = project(folder, two=TWO.replace("one.booking.confirmed", f"one.{event}"))
+    assert told(found) == ""
 
 
 def test_a_system_that_is_not_there(folder: Path) -> None:

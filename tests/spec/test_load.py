@@ -33,6 +33,9 @@ CATALOG = catalog_of(shipped_contracts())
 RICH = """\
 system: rich
 version: 2.3
+owner: ops_lead
+skip_policies:
+  - oms_down: {steps: [file], when: limits.oms == 'down', approval: [finance], expires: 4h}
 
 triggers:
   - order_created:
@@ -41,6 +44,7 @@ triggers:
       schema: ./order.json
       when: order.value > 0
       idempotency: {key: order.id, window: 7d}
+      requester: order.agent
       critical: true
   - morning: {source: schedule, cron: "30 7 * * 1-5", timezone: Europe/London, catchup: last}
   - booked: {source: event, of: other.booking.confirmed, when: has(event.output)}
@@ -87,6 +91,26 @@ execution:
       on: report.wanted
       action: crm.note
       with: {customer: c, text: done}
+  - refund:
+      on: report.wanted
+      action: erp.refund
+      with: {order: o, amount: 5}
+      effect: irreversible
+      critical: true
+      checkpoint:
+        approval: [finance, ops_lead]
+        quorum: 2
+        form: {reason: {choose: [lost, damaged]}, note: {text: 200}}
+        remind: 15m
+        deadline: 2h
+        overdue: escalate
+        escalate_to: ops_lead
+      skip: never
+  - file:
+      on: report.wanted
+      action: oms.update
+      checkpoint: {acknowledge: [ops_agent]}
+      skip: oms_down
 
 data:
   events: {store: event-log, retention: 365d}
@@ -146,6 +170,8 @@ def test_a_rich_system_loads_and_orders_its_stages(make: Callable[..., System]) 
         ("hold", ("lane",)),
         ("book", ("carrier", "hold")),
         ("tell", ("report",)),
+        ("refund", ("report",)),
+        ("file", ("report",)),
     ]
     assert system.version == "2.3"
     assert system.decision("report").table is not None
@@ -254,6 +280,10 @@ OTHERS = {
     "2s": "3s",
     "20s": "21s",
     "365d": "30d",
+    "15m": "16m",
+    "2h": "3h",
+    "4h": "5h",
+    "limits.oms == 'down'": "limits.oms == 'up'",
     "queue://ops.dlq": "queue://other",
 }
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from openclaw_dagster.spec.build import names_of
 from openclaw_dagster.spec.diagnostics import Findings
-from openclaw_dagster.spec.layers import LAYERS
+from openclaw_dagster.spec.layers import BLOCKS, LAYERS
 from openclaw_dagster.spec.reader import read
 from openclaw_dagster.spec.schema import MODELS, json_schema
 
@@ -29,6 +29,8 @@ UNSEEN = {
     "bound_over_100",
     "bound_wrong_unit",
     "duration_century",
+    "gate_deadline_too_short",
+    "gate_remind_zero",
     "head_keyword",
     "metric_of_another_system",
     "metric_unknown",
@@ -38,8 +40,15 @@ UNSEEN = {
     "name_payload",
     "observability_empty_promises",
     "place_dead_letter_slack",
+    "requester_nowhere",
+    "requester_object",
+    "requester_root",
+    "skip_expires_long",
+    "skip_expires_zero",
+    "skip_policy_never",
     "table_file_mapping",
     "table_file_row",
+    "trigger_idempotency_nowhere",
 }
 
 
@@ -97,7 +106,7 @@ def test_its_keys_are_the_keys_of_the_models() -> None:
     ours = {(m.__name__, key) for m in every for key in names_of(m) if key != "name" and m.__name__ != "Head"}
     theirs = {(name, key) for name, body in SCHEMA["$defs"].items() for key in body["properties"]}
     assert ours == theirs
-    assert set(SCHEMA["properties"]) == {"system", "version", "batch", *LAYERS}
+    assert set(SCHEMA["properties"]) == {"system", "version", "owner", "batch", *LAYERS, *BLOCKS}
 
 
 def test_every_key_has_a_caption() -> None:

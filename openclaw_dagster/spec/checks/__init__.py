@@ -1,13 +1,14 @@
 """The rules across layers: each check looks at the whole draft and adds what it finds.
 
-`names` · `triggers` · `decisions` · `steps` · `data` · `observability`, one file a layer, and `reach`: what
-leads to what.
+`names` · `triggers` · `decisions` · `steps` · `data` · `observability`, one file a layer; `gates`: who is asked
+before a step; `reach`: what leads to what.
 """
 
 from __future__ import annotations
 
 from openclaw_dagster.spec.checks.data import check_data
 from openclaw_dagster.spec.checks.decisions import check_decisions
+from openclaw_dagster.spec.checks.gates import check_gates
 from openclaw_dagster.spec.checks.names import check_names
 from openclaw_dagster.spec.checks.observability import check_observability
 from openclaw_dagster.spec.checks.reach import check_events, check_reach, order
@@ -23,6 +24,7 @@ def check(draft: Draft) -> tuple[Stage, ...]:
     check_triggers(draft)
     check_decisions(draft)
     check_steps(draft)
+    check_gates(draft)
     check_data(draft)
     check_observability(draft)
     check_events(draft)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from openclaw_dagster.spec.draft import BUILT_IN, Draft
 from openclaw_dagster.spec.gates import NEVER
+from openclaw_dagster.spec.model import ENDS
 
 #: Words of CEL: an expression could not look at a thing of such a name.
 CEL_WORDS = frozenset(
@@ -129,6 +130,9 @@ def check_names(draft: Draft) -> None:
             event = draft.says(layer, name).get("emits")
             if event is not None and event.value in draft.names("triggers"):
                 problem = f"{event.value} is a trigger already: what is emitted needs a name of its own"
+                draft.findings.add(event.mark, "CLAW016", problem)
+            elif event is not None and event.value in ENDS:
+                problem = f"{event.value} is how every system says that a case has ended: choose another name"
                 draft.findings.add(event.mark, "CLAW016", problem)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 from openclaw_dagster.spec.draft import Draft
 from openclaw_dagster.spec.expressions import ExpressionError, compile_expression, compile_template
 from openclaw_dagster.spec.model import Decision, Stage, Step
@@ -30,7 +33,9 @@ def order(draft: Draft) -> tuple[Stage, ...]:
     if len(set(names)) < len(names):
         return ()  # reported already, and nobody could tell who waits for whom
     starts = {decision.name: draft.starts(decision) for decision in draft.decisions}
-    found = order_stages([t.name for t in draft.triggers], draft.decisions, draft.steps, starts, uses)
+    skips = {policy.name: policy.when for policy in draft.skip_policies}
+    looks = partial(uses, skips=skips)
+    found = order_stages([t.name for t in draft.triggers], draft.decisions, draft.steps, starts, looks)
     if not isinstance(found, Circle):
         return found
     first = found.names[0]
@@ -42,14 +47,15 @@ def order(draft: Draft) -> tuple[Stage, ...]:
     return ()
 
 
-def uses(item: Decision | Step) -> frozenset[str]:
-    """Return the names a decision or step looks at."""
+def uses(item: Decision | Step, skips: Mapping[str, str | None]) -> frozenset[str]:
+    """Return the names a decision or step looks at; `skips` gives the condition of each skip policy."""
     if isinstance(item, Decision):
         return frozenset(item.inputs)
     names = set(item.needs)
     try:
-        if item.when is not None:
-            names |= compile_expression(item.when).names
+        for condition in (item.when, skips.get(item.skip)):
+            if condition is not None:
+                names |= compile_expression(condition).names
         if item.arguments is not None:
             names |= compile_template(item.arguments).names
     except ExpressionError:

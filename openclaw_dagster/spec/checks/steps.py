@@ -14,7 +14,7 @@ EFFECTS = ("read", "write", "irreversible")
 
 def check_steps(draft: Draft) -> None:
     """Actions exist, effects are honest, arguments and expressions fit."""
-    names = draft.known_names()
+    names = draft.known_names() | set(draft.names("sources"))
     step_names = draft.names("execution")
     for step in draft.steps:
         owner = ("execution", step.name)
@@ -53,11 +53,10 @@ def _check_effect(draft: Draft, step: Step, least: str) -> None:
         allowed = EFFECTS[EFFECTS.index(least) :]
         problem = f"{step.action} is {least}: a step cannot call it {effect}"
         draft.findings.add(mark, "CLAW032", problem, allowed=allowed)
-    says = draft.says("execution", step.name)
-    if effect == "irreversible" and not (
-        step.checkpoint.approval if step.checkpoint else "checkpoint" in says
-    ):
-        seen = ", and an acknowledgement is not enough" if "checkpoint" in says else ""
+    said, asked = "checkpoint" in draft.says("execution", step.name), step.checkpoint
+    # a checkpoint that is not right, or asks nobody, is reported as such
+    if effect == "irreversible" and (not said or (asked and asked.acknowledge and not asked.approval)):
+        seen = ", and an acknowledgement is not enough" if said else ""
         problem = f"{step.name} cannot be taken back, so people have to approve it{seen}"
         draft.findings.add(mark, "CLAW032", problem, hint=APPROVAL)
 
@@ -70,6 +69,10 @@ def _check_partner(draft: Draft, step: Step, name: str, path: tuple[str, ...], *
     if reads != (partner.effect == "read"):
         problem = "writes; verify only asks" if reads else "only reads; undo takes something back"
         draft.findings.add(mark, "CLAW033", f"{name} {problem}")
+    elif partner.effect == "irreversible":
+        problem = f"{name} cannot be taken back, and an undo runs without asking anybody"
+        hint = "make it a step of its own, behind a checkpoint with approval"
+        draft.findings.add(mark, "CLAW032", problem, hint=hint)
     elif name.split(".")[0] != step.action.split(".")[0]:
         draft.findings.add(mark, "CLAW033", f"{name} belongs to another adapter than {step.action}")
 

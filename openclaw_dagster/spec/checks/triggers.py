@@ -15,6 +15,12 @@ from openclaw_dagster.spec.checks.expressions import check_expression
 from openclaw_dagster.spec.diagnostics import Findings, Mark
 from openclaw_dagster.spec.draft import Draft
 from openclaw_dagster.spec.triggers import EventTrigger, ManualTrigger, ScheduleTrigger, WebhookTrigger
+from openclaw_dagster.spec.units import shown
+
+#: Words of JSON Schema behind which more properties may stand than are listed.
+_OPEN = frozenset(
+    ["$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "patternProperties", "dependentSchemas"]
+)
 
 
 def check_triggers(draft: Draft) -> None:
@@ -26,6 +32,7 @@ def check_triggers(draft: Draft) -> None:
                 _check_zone(draft, trigger)
             case WebhookTrigger() | ManualTrigger():
                 _check_schema(draft, trigger)
+                _check_paths(draft, trigger)
             case EventTrigger():
                 _check_of(draft, trigger)
         when = getattr(trigger, "when", None)
@@ -94,6 +101,41 @@ def _check_schema(draft: Draft, trigger: WebhookTrigger | ManualTrigger) -> None
     else:
         _check_references(text, schema, findings)
         draft.schemas[trigger.schema_file] = schema if isinstance(schema, dict) else {}
+
+
+def _check_paths(draft: Draft, trigger: WebhookTrigger | ManualTrigger) -> None:
+    """The paths into the payload lead somewhere, as far as its schema tells."""
+    schema = draft.schemas.get(trigger.schema_file or "")
+    if schema is None:
+        return
+    if trigger.idempotency is not None:
+        key = draft.says("triggers", trigger.name)["idempotency"]
+        mark = key.value_mark(("key",))
+        _check_path(draft, schema, trigger.idempotency.key, mark)
+    if isinstance(trigger, WebhookTrigger) and trigger.requester is not None:
+        mark = draft.value("triggers", trigger.name, "requester")
+        kind = _check_path(draft, schema, trigger.requester, mark).get("type", "string")
+        if kind not in ("string", "integer", "number") and "string" not in kind:
+            problem = f"{trigger.requester} names nobody: the schema says that it is {shown(kind)}"
+            draft.findings.add(mark, "CLAW014", problem)
+
+
+def _check_path(draft: Draft, schema: dict[str, Any], path: str, mark: Mark) -> dict[str, Any]:
+    """Return what the schema says of a path, as far as it tells; a finding when it leads nowhere."""
+    inside: Any = schema
+    parts = path.split(".")
+    for index, part in enumerate(parts):
+        if not isinstance(inside, dict) or _OPEN & inside.keys() or "properties" not in inside:
+            return {}
+        known = inside["properties"]
+        if part not in known:
+            where = f"{'.'.join(parts[:index])} has" if index else "the payload has"
+            problem = f"{path!r} leads nowhere: by its schema {where} no {part}"
+            allowed = [".".join([*parts[:index], word]) for word in known]
+            draft.findings.add(mark, "CLAW014", problem, allowed=allowed, said=path)
+            return {}
+        inside = known[part]
+    return inside if isinstance(inside, dict) and not _OPEN & inside.keys() else {}
 
 
 def _no_constant(word: str) -> Any:
