@@ -18,7 +18,7 @@ import openclaw_dagster
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.spec.build import LATER
 from openclaw_dagster.spec.codes import CODES
-from openclaw_dagster.spec.layers import LATER_SOURCES, LAYERS
+from openclaw_dagster.spec.layers import BLOCKS, LATER_SOURCES, LAYERS
 from openclaw_dagster.spec.schema import json_schema
 
 HERE = Path(__file__).parent
@@ -90,7 +90,7 @@ def reference_page() -> str:
         "A key in bold has to be there.",
         _table(schema, defs),
     ]
-    for layer in LAYERS:
+    for layer in (*LAYERS, *BLOCKS):
         parts.append(f"## {layer}\n\n{schema['properties'][layer]['description']}")
         for name in _models_of(schema["properties"][layer], defs):
             parts.append(f"### {name}\n\n{defs[name]['description']}\n\n{_table(defs[name], defs)}")

@@ -48,7 +48,9 @@ def json_schema() -> dict[str, Any]:
     defs["Checkpoint"]["oneOf"] = [{"required": ["acknowledge"]}, {"required": ["approval"]}]
     defs["Checkpoint"]["dependentRequired"] = {"overdue": ["deadline"], "escalate_to": ["overdue"]}
     defs["FormField"]["oneOf"] = [{"required": ["choose"]}, {"required": ["text"]}]
-    defs["Checkpoint"]["properties"]["form"]["propertyNames"] = NAME
+    form = defs["Checkpoint"]["properties"]["form"]
+    del form["patternProperties"]
+    form |= _mapping(_ref("FormField"))
     sources = defs["Data"]["properties"]["sources"]
     defs["Data"]["properties"]["sources"] = _mapping(_ref("Source")) | {"description": sources["description"]}
     head = defs.pop("Head")

@@ -8,14 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from openclaw_dagster.cli.surroundings import check_environment
 from openclaw_dagster.runtime.workspace import Project
 from openclaw_dagster.spec.build import LATER
 from openclaw_dagster.spec.layers import LATER_SOURCES, LAYERS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
+TEXTS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
+ENVIRONMENTS = [text for text in TEXTS if text.startswith("people:")]
+BLOCKS = [text for text in TEXTS if text not in ENVIRONMENTS]
 SAMPLE = (ROOT / "claw_specs" / "dispatch.claw").read_text(encoding="utf-8")
+
+
+SIMULATORS = "adapters: {carrier: {use: simulator}, crm: {use: simulator}, erp: {use: simulator}}\n"
 
 
 def layers(text: str) -> dict[str, str]:
@@ -43,6 +49,16 @@ def test_an_example_is_right(number: int, tmp_path: Path) -> None:
     if not text.startswith("system: dispatch"):
         (tmp_path / "dispatch.claw").write_text(SAMPLE, encoding="utf-8")
     assert [refused.render() for refused in Project(tmp_path).refused] == []
+
+
+def test_the_people_of_the_page_answer_for_the_system_of_the_page(tmp_path: Path) -> None:
+    (people,) = ENVIRONMENTS
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments" / "here.yaml").write_text(SIMULATORS + people, encoding="utf-8")
+    (returns,) = (text for text in BLOCKS if text.startswith("system: returns"))
+    (tmp_path / "returns.claw").write_text(returns, encoding="utf-8")
+    wrong, _ = check_environment(Project(tmp_path), "here")
+    assert [refused.render() for refused in wrong] == []
 
 
 def test_every_word_that_comes_later_is_named() -> None:
