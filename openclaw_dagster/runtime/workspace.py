@@ -159,6 +159,10 @@ class Workspace:
             self._holds = (time.monotonic(), known)
         return next((known[scope] for scope in scopes if scope in known), None)
 
+    def look_again(self) -> None:
+        """Forget what was read about holds, so that the next question is answered by the ledger."""
+        self._holds = (float("-inf"), {})
+
     def listeners(self, event: str) -> Iterable[tuple[System, EventTrigger]]:
         """Yield the systems that listen to `system.event`, with their triggers."""
         for system in self.systems.values():

@@ -11,11 +11,12 @@ import sqlalchemy as sa
 
 from openclaw_dagster.clock import Clock, SystemClock
 from openclaw_dagster.store import checkpoints, events, journal, rows
-from openclaw_dagster.store import holds as held
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.database import Database
 from openclaw_dagster.store.events import Event
+from openclaw_dagster.store.holds import Hold, free
+from openclaw_dagster.store.holds import read as read_holds
 from openclaw_dagster.store.journal import Record
 
 #: More due cases than this need not be told apart to choose a batch's size.
@@ -56,7 +57,7 @@ class Views:
         """Return what is due of some systems."""
         cases = t.cases.c
         now = self.clock.now()
-        mine = cases.system.in_(sorted(systems)) & held.free(cases.system)
+        mine = cases.system.in_(sorted(systems)) & free(cases.system)
         found: list[Due] = []
         with self.database.read() as connection:
             names = connection.execute(
@@ -111,10 +112,10 @@ class Views:
         with self.database.read() as connection:
             return {(system, state): count for system, state, count in connection.execute(query)}
 
-    def holds(self) -> list[held.Hold]:
+    def holds(self) -> list[Hold]:
         """Return what is on hold, oldest first."""
         with self.database.read() as connection:
-            return held.read(connection)
+            return read_holds(connection)
 
     def checkpoints(
         self, *, case_id: str | None = None, waiting: bool = False, limit: int = 500

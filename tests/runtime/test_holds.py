@@ -41,7 +41,7 @@ def test_a_run_under_way_begins_no_call_of_a_system_on_hold(shops: Open) -> None
     advance(batch)
     assert (case(shop, one).state, len(outside(shop))) == ("open", 0)
     holds.release(shop, "dispatch", by="ann", reason="it is up")
-    time.sleep(FRESH)
+    shop.look_again()
     drain(shop)
     assert (case(shop, one).state, len(outside(shop))) == ("completed", 1)
     check_books(shop)
@@ -58,7 +58,7 @@ def test_an_action_on_hold_keeps_its_cases_until_it_is_released(shops: Open) -> 
     (held,) = bodies(shop, one, Kind.HELD)
     assert held["action"] == "carrier.book"
     assert holds.release(shop, "carrier.book", by="ann", reason="mended") == 1
-    time.sleep(FRESH)
+    shop.look_again()
     drain(shop)
     assert (case(shop, one).state, len(outside(shop))) == ("completed", 1)
     check_books(shop)
