@@ -20,8 +20,8 @@ from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.store.ledger import Claim
 from openclaw_dagster.store.views import Due
-from openclaw_dagster.warm.limits import room, tags_allow
 from openclaw_dagster.warm.launcher import idle_of
+from openclaw_dagster.warm.limits import room, tags_allow
 
 log = logging.getLogger(__name__)
 
