@@ -261,7 +261,7 @@ tallies = sa.Table(
         "counted",
         sa.BigInteger,
         nullable=False,
-        server_default="0",
+        server_default=sa.text("0"),
         comment="How many of the rows `counts` knows of; fewer where a version wrote that does not count.",
     ),
 )

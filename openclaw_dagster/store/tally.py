@@ -114,9 +114,7 @@ def cases(connection: sa.Connection) -> dict[tuple[str, str], int]:
         good = not _behind(rows)
     except (ValueError, TypeError):
         good = False
-    if (
-        not good
-    ):  # an older version wrote, which the next seal sets right, or somebody edited it, which an audit finds
+    if not good:  # an older version wrote: the next seal sets it right. Or it was edited: an audit says so
         total = count(connection)
     return {place: number for place, number in total.items() if number}
 

@@ -87,9 +87,11 @@ class Views:
     ) -> list[Case]:
         """Return the newest cases that match, at most `limit`; ids begin with the time, so they sort by it."""
         query = sa.select(t.cases).order_by(t.cases.c.id.desc()).limit(limit)
-        for column, value in ((t.cases.c.system, system), (t.cases.c.state, state), (t.cases.c.key, key)):
-            if value is not None:
-                query = query.where(column == value)
+        if key is not None:
+            query = query.where(t.cases.c.key == key)
+        for column, value in ((t.cases.c.system, system), (t.cases.c.state, state)):
+            if value is not None:  # a key has few cases: beside it no index is to be asked for the many of a state
+                query = query.where((column if key is None else column.concat("")) == value)
         if before is not None:
             query = query.where(t.cases.c.id < before)
         with self.database.read() as connection:
