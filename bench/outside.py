@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 class Carrier:
     """An HTTP service that books whatever is posted to it and remembers when, by order."""
 
-    delay: float = 0.0
+    delay: tuple[float, float] = (0.0, 0.0)  # seconds it takes at least and at most; it books half-way
     booked: dict[str, list[float]] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     port: int = 0
@@ -29,9 +30,10 @@ class Carrier:
                     int(head.split("content-length:")[1].split("\r\n")[0]) if "content-length:" in head else 0
                 )
                 body = await reader.readexactly(length) if length else b""
+                takes = random.uniform(*self.delay) / 2
+                await asyncio.sleep(takes)
                 status, said = self._answer(head, body)
-                if self.delay:
-                    await asyncio.sleep(self.delay)
+                await asyncio.sleep(takes)
                 text = json.dumps(said).encode()
                 writer.write(
                     b"HTTP/1.1 %d OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"

@@ -59,13 +59,9 @@ def list_letters(
     """
     with opened_ledger() as ledger:
         letters = ledger.dead_letters(system=system, redriven=redriven, limit=limit)
-        keys = {one["case_id"]: case.key for one in letters if (case := ledger.case(one["case_id"]))}
     if as_json:
         settings = read_settings()
-        extra = [
-            {"key": keys.get(one["case_id"]), "url": case_url(settings, one["case_id"])} for one in letters
-        ]
-        output.say_json([one | more for one, more in zip(letters, extra, strict=True)])
+        output.say_json([one | {"url": case_url(settings, one["case_id"])} for one in letters])
         return
     if not letters:
         output.say("none was redriven" if redriven else "no dead letters")
@@ -77,7 +73,7 @@ def list_letters(
             (
                 one["case_id"],
                 one["system"],
-                output.one_line(keys.get(one["case_id"]), 32),
+                output.one_line(one["key"], 32),
                 output.ago(one["at"], now),
                 one["stage"],
                 str(one["attempts"]),
@@ -102,8 +98,7 @@ def show(case: Id, as_json: AsJson = False) -> None:
         letters = [
             one
             for redriven in (True, False)
-            for one in ledger.dead_letters(system=found.system, redriven=redriven, limit=MOST)
-            if one["case_id"] == found.id
+            for one in ledger.dead_letters(case_id=found.id, redriven=redriven)
         ]
     if not letters:
         raise NotDead(case=found.id, state=found.state.replace("_", " "))

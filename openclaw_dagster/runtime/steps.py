@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, assert_never
 
 from openclaw_dagster.adapters.call import Call
@@ -11,11 +11,21 @@ from openclaw_dagster.adapters.outcome import Absent, Answered, Failed, Outcome,
 from openclaw_dagster.clock import iso
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.faults import point
-from openclaw_dagster.runtime import intake
+from openclaw_dagster.runtime.attempts import (
+    Attempt,
+    TooLate,
+    begun,
+    done,
+    parked,
+    told,
+    tried_again,
+    unknown,
+)
 from openclaw_dagster.runtime.batch import GRACE, SIDE_BY_SIDE, Batch, released, side_by_side
-from openclaw_dagster.runtime.calls import call, fitting, verify_action
+from openclaw_dagster.runtime.calls import call, verify_action
 from openclaw_dagster.runtime.checkpoints import Waits, gate
 from openclaw_dagster.runtime.history import open_before, taken_back_perhaps
+from openclaw_dagster.runtime.questions import Question, ask, unclear
 from openclaw_dagster.runtime.retry import wait
 from openclaw_dagster.runtime.scope import (
     NoTime,
@@ -34,36 +44,6 @@ from openclaw_dagster.store.case import Case, StepFact
 from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.events import Arrival
-
-#: How often somebody is asked whether a call took place before a person has to say it.
-MOST_QUESTIONS = 6
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A call that is about to be made, and what it is for."""
-
-    case: Case
-    step: Step
-    call: Call
-    number: int
-    generation: int
-    clearance: str | None = None  # the digest under which its checkpoint was cleared
-
-
-@dataclass(frozen=True)
-class Question:
-    """A step whose last call has an unknown outcome, and the read that may tell."""
-
-    case: Case
-    step: Step
-    ask: Call
-    then: Attempt
-
-
-@dataclass(frozen=True)
-class TooLate:
-    """The call was not made: its lease is over, so another process may be at it by now."""
 
 
 def take(batch: Batch, cases: Sequence[Case], name: str) -> None:
@@ -85,7 +65,7 @@ def take(batch: Batch, cases: Sequence[Case], name: str) -> None:
             case Question() as question:
                 questions.append(question)
     batch.write(at_once)
-    attempts += _ask(batch, questions)
+    attempts += ask(batch, questions)
     _attempt(batch, attempts)
 
 
@@ -124,7 +104,7 @@ def _prepare(batch: Batch, case: Case, step: Step) -> Entry | Waits | Attempt | 
     except Exception as error:
         problem = mistake(case.id, step.name, error)
     if fact.state in ("begun", "unknown"):
-        return _park(step, fact.attempt, problem)
+        return parked(step, fact.attempt, problem)
     return failed(step.name, problem, attempts=fact.attempt, step=step.name)
 
 
@@ -156,7 +136,7 @@ def _look(batch: Batch, case: Case, step: Step, fact: StepFact) -> Entry | Waits
     args = arguments(step, case, batch.payload(case), known) if fresh else dict(fact.args)
     contract = operation(batch.shop, system, step.action)
     writes = contract.effect != "read"
-    unclear = writes and fact.state in ("begun", "unknown")
+    doubtful = writes and fact.state in ("begun", "unknown")
     # done once and perhaps taken back since: under its old key the far side would give its old answer
     again = writes and case.redrives > 0 and bool(fact.key) and _taken_back_perhaps(batch, case, step)
     generation = fact.generation + 1 if again else fact.generation
@@ -169,7 +149,7 @@ def _look(batch: Batch, case: Case, step: Step, fact: StepFact) -> Entry | Waits
         if isinstance(passed, Waits):
             return passed
         attempt = replace(attempt, clearance=passed.digest)
-    return _unclear(batch, attempt, fact, again=again) if unclear else attempt
+    return unclear(batch, attempt, fact, again=again) if doubtful else attempt
 
 
 def _skipped(step: Step, why: str) -> Entry:
@@ -184,149 +164,65 @@ def _taken_back_perhaps(batch: Batch, case: Case, step: Step) -> bool:
     return taken_back_perhaps(batch.shop.ledger.journal(case.id), step.name)
 
 
-def _unclear(batch: Batch, attempt: Attempt, fact: StepFact, *, again: bool) -> Entry | Attempt | Question:
-    """The last call of this step was sent, or may have been, and nobody wrote down what came of it."""
-    step, contract = attempt.step, attempt.call.operation
-    why = said(step.action, fact.error) or "its worker died before it wrote down what the answer was"
-    verify = verify_action(step, contract)
-    if verify is not None:
-        args = {**attempt.call.args, "idempotency_key": fact.key}
-        asked = operation(batch.shop, batch.system(attempt.case), verify)
-        return Question(
-            attempt.case, step, Call(verify, asked, fitting(args, asked), fact.key, step.timeout), attempt
-        )
-    if contract.idempotent and not again and fact.attempt <= step.retries.max:
-        return attempt
-    return _park(step, fact.attempt, why)
-
-
-def _ask(batch: Batch, questions: Sequence[Question]) -> list[Attempt]:
-    """Ask whether calls of unknown outcome took place; return those that did not and may be made again."""
-    answers = side_by_side(lambda question: _answer(batch, question), questions)
-    entries: dict[str, list[Entry]] = {}
-    emitted: dict[str, list[Arrival]] = {}
-    again: list[Attempt] = []
-    for question, answer in zip(questions, answers, strict=True):
-        attempt, step = question.then, question.step
-        match answer:
-            case TooLate():
-                entries[question.case.id] = [released("no time was left to ask what became of a call")]
-            case Answered(result):
-                entries[question.case.id] = [_done(step, result, via=question.ask.action)]
-                generation = question.case.facts.steps[step.name].generation
-                emitted[question.case.id] = _told(batch, question.case, step, result, generation)
-            case Absent() if attempt.number > step.retries.max + 1:
-                tried = attempt.number - 1
-                none = f"{question.ask.action} says that none took place"
-                problem = f"{step.action}: no answer came in {tried} attempts, and {none}"
-                entries[question.case.id] = [failed(step.name, problem, attempts=tried, step=step.name)]
-            case Absent():
-                again.append(attempt)
-            case Failed(reason) | Refused(reason) | Unknown(reason):
-                entries[question.case.id] = [
-                    _ask_later(batch, question, reason, getattr(answer, "retry_after", None))
-                ]
-            case _:
-                assert_never(answer)
-    batch.write(entries, emitted)
-    return again
-
-
-def _answer(batch: Batch, question: Question) -> Outcome | TooLate:
-    time = batch.time(question.case, question.ask.timeout)
-    if time == 0:
-        return TooLate()
-    ask = question.ask
-    return call(batch, question.case, question.step, Call(ask.action, ask.operation, ask.args, ask.key, time))
-
-
-def _ask_later(batch: Batch, question: Question, reason: str, retry_after: int | None) -> Entry:
-    asked = question.case.facts.steps[question.step.name].asked + 1
-    tried = question.then.number - 1
-    answer = f"{question.ask.action} does not tell whether it took place: {said(question.ask.action, reason)}"
-    if asked >= MOST_QUESTIONS:
-        return _park(question.step, tried, f"{answer} (asked {asked} times)")
-    due = batch.shop.clock.now() + wait(question.step.retries, asked, retry_after)
-    return _rests(Kind.UNKNOWN, question.step, tried, answer, due, asked=asked)
-
-
-def _park(step: Step, attempt: int, why: str) -> Entry:
-    error = short(f"whether {step.action} took place is not known: {why}")
-    return Entry(Kind.PARKED, {"step": step.name, "attempt": attempt, "error": error})
-
-
-def _rests(kind: Kind, step: Step, attempt: int, error: str, due: int, *, asked: int = 0) -> Entry:
-    body = {"step": step.name, "attempt": attempt, "error": short(error), "due_at": due}
-    return Entry(kind, {**body, "asked": asked} if kind is Kind.UNKNOWN else body)
-
-
 def _attempt(batch: Batch, attempts: Sequence[Attempt]) -> None:
     """Claim the effects, make the calls side by side, write what came of them."""
     # with more calls than go side by side, the last one begins only after those before it had their time
     rounds = -(-len(attempts) // SIDE_BY_SIDE)
     longest = max((one.step.timeout for one in attempts), default=0)
     until = batch.shop.clock.now() + rounds * longest + GRACE
-    batch.write({one.case.id: [_begun(one, until)] for one in attempts})
+    batch.write({one.case.id: [begun(one, until)] for one in attempts})
     point("effect.claimed")
     mine = [one for one in attempts if one.case.id in batch.cases]
     outcomes = side_by_side(lambda one: _call(batch, one), mine)
     point("effect.answered")
     entries: dict[str, list[Entry]] = {}
     emitted: dict[str, list[Arrival]] = {}
-    for one, outcome in zip(mine, outcomes, strict=True):
-        entry = _settled(batch, one, outcome)
+    for one, (outcome, end) in zip(mine, outcomes, strict=True):
+        entry = _settled(batch, one, outcome, end)
         entries[one.case.id] = [entry]
         if entry.kind is Kind.COMPLETED:
-            emitted[one.case.id] = _told(batch, one.case, one.step, entry.body["result"], one.generation)
+            emitted[one.case.id] = told(batch, one.case, one.step, entry.body["result"], one.generation)
     batch.write(entries, emitted)
     point("effect.finished")
 
 
-def _begun(one: Attempt, until: int) -> Entry:
-    body = {
-        "step": one.step.name, "action": one.step.action, "attempt": one.number, "generation": one.generation,
-        "key": one.call.key, "args": dict(one.call.args), "until": until,
-    }  # fmt: skip
-    if one.clearance is not None:
-        body["clearance"] = one.clearance
-    return Entry(Kind.BEGUN, body)
-
-
-def _call(batch: Batch, one: Attempt) -> Outcome | TooLate:
-    held = batch.cases[one.case.id]
-    if held.due_at is not None and batch.shop.clock.now() + one.step.timeout > held.due_at:
-        return TooLate()
+def _call(batch: Batch, one: Attempt) -> tuple[Outcome | TooLate, int]:
+    """Make the call; return what came of it, and when (ms) it is over however long the far side takes."""
+    held, now = batch.cases[one.case.id], batch.shop.clock.now()
+    end = now + one.step.timeout
+    if held.due_at is not None and end > held.due_at:
+        return TooLate(), now
     outcome = call(batch, one.case, one.step, one.call)
     point("effect.sent")
-    return outcome
+    return outcome, end
 
 
-def _settled(batch: Batch, one: Attempt, outcome: Outcome | TooLate) -> Entry:
+def _settled(batch: Batch, one: Attempt, outcome: Outcome | TooLate, end: int) -> Entry:
     step, tried = one.step, one.number
     match outcome:
         case Answered(result):
-            return _done(step, result)
+            return done(step, result)
         case Absent():
-            return _done(step, None)
+            return done(step, None)
         case TooLate():
             # not made, so not counted; but what was sent under its key before stays as it was sent
             before = one.case.facts.steps.get(step.name)
             count = max(tried - 1, 1 if before and before.key else 0)
             why = "the worker was held up until its lease was over; the call was not made"
-            return _rests(Kind.RETRY, step, count, why, batch.shop.clock.now())
+            return tried_again(step, count, why, batch.shop.clock.now())
         case Refused(reason):
             return _given_up(batch, one, f"{step.action} refused: {said(step.action, reason)}")
         case Failed(reason, retry_after):
             if tried > step.retries.max:
                 return _given_up(batch, one, failure(step.action, reason, tried))
             due = batch.shop.clock.now() + wait(step.retries, tried, retry_after)
-            return _rests(Kind.RETRY, step, tried, failure(step.action, reason, 1), due)
+            return tried_again(step, tried, failure(step.action, reason, 1), due)
         case Unknown(reason):
             why = said(step.action, reason)
             if verify_action(step, one.call.operation) is None and not one.call.operation.idempotent:
-                return _park(step, tried, f"{why}; its adapter has no way to ask")
+                return parked(step, tried, f"{why}; its adapter has no way to ask")
             due = batch.shop.clock.now() + wait(step.retries, tried)
-            return _rests(Kind.UNKNOWN, step, tried, f"{step.action}: {why}", due)
+            return unknown(step, tried, f"{step.action}: {why}", due, until=end)
         case _:
             assert_never(outcome)
 
@@ -337,22 +233,7 @@ def _given_up(batch: Batch, one: Attempt, error: str) -> Entry:
     if one.number > 1 and contract.effect != "read" and verify_action(step, contract) is None:
         records = batch.shop.ledger.journal(one.case.id)
         if open_before(records, step.name):
-            return _park(
+            return parked(
                 step, one.number, f"an earlier attempt got no answer, and the last one says: {error}"
             )
     return failed(step.name, error, attempts=one.number, step=step.name)
-
-
-def _done(step: Step, result: Any, via: str | None = None) -> Entry:
-    body: dict[str, Any] = {"step": step.name, "result": result}
-    if via:
-        body["found_by"] = via
-    if step.emits:
-        body["emits"] = step.emits
-    return Entry(Kind.COMPLETED, body)
-
-
-def _told(batch: Batch, case: Case, step: Step, result: Any, generation: int) -> list[Arrival]:
-    if not step.emits:
-        return []
-    return [intake.emitted(batch, case, step.emits, result, step.name, generation)]

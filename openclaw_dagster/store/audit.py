@@ -110,6 +110,7 @@ def _cases(connection: sa.Connection, seen: _Seen) -> Iterator[Fault]:
         hashes = {row.id: row.hash for row in connection.execute(begun)}
         for case in cases:
             seen.cases += 1
+            seen.tally.move(case.system, None, case.state)
             yield from _chain(case.id, lines[case.id], seen)
             yield from _case(case, lines[case.id], hashes)
         if ids[-1] == after:
@@ -245,6 +246,8 @@ def _count(connection: sa.Connection, seen: _Seen) -> Iterator[Fault]:
     if (written.rows, written.total) != (seen.tally.rows, seen.tally.total):
         here = f"{written.rows} rows were written and {seen.tally.rows} are here, or other ones"
         yield Fault("history", f"{here}: some were taken away or added")
+    if written.counted == written.rows and written.cases != seen.tally.cases:
+        yield Fault("cases", "their numbers by system and state are not what is here")
 
 
 def _fits(text: Any, digest: str) -> bool:

@@ -49,6 +49,8 @@ class StepFact:
     args: Mapping[str, Any] = field(default_factory=dict)
     result: Any = None
     error: str = ""
+    until: int = 0  # when (ms) the last attempt is over at the latest, whoever waits for its answer
+    lost: int = 0  # when (ms) its worker was found dead; 0 while it lives, or nobody knows
     asked: int = 0  # how often somebody was asked whether the last attempt took place
     undo_attempt: int = 0
 

@@ -73,7 +73,7 @@ _TOUCHES = frozenset({Kind.CLEARANCE, Kind.SKIP_GRANTED, Kind.ANSWERED, Kind.RED
 def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
     """Return the case after one more entry; the same entries always add up to the same case."""
     case = replace(case, updated_at=at)
-    if case.facts.deaths and kind not in _NO_PROGRESS:
+    if case.facts.deaths and _got_on(case, kind, body):
         case = replace(case, facts=replace(case.facts, deaths=0))
     if kind in _TOUCHES:
         case = replace(case, facts=replace(case.facts, touches=case.facts.touches + 1))
@@ -104,10 +104,11 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.RELEASED:
             return replace(case, state="open", due_at=at, claim=None, reason=None)
         case Kind.ORPHANED:
-            facts = replace(case.facts, deaths=case.facts.deaths + 1)
-            # the far side may still be at it: before the call's own time is over, asking tells nothing
-            under_way = any(fact.state in ("begun", "undoing") for fact in case.facts.steps.values())
-            due = max(at, case.due_at or at) if under_way else at
+            steps = {name: _lost(fact, at) for name, fact in case.facts.steps.items()}
+            facts = replace(case.facts, steps=steps, deaths=case.facts.deaths + 1)
+            # nobody can be asked whether something was taken back: the call's own time has to be over
+            taking_back = any(fact.state == "undoing" for fact in steps.values())
+            due = max(at, case.due_at or at) if taking_back else at
             return replace(case, state="open", due_at=due, claim=None, facts=facts)
         case Kind.DECIDED:
             made = DecisionFact(body["output"], body["reason"], body["inputs"], body["policy"], at)
@@ -116,7 +117,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.BEGUN:
             begun = replace(
                 _step(case, body), state="begun", attempt=body["attempt"], generation=body["generation"],
-                key=body["key"], fence=case.fence, args=body["args"], error="",
+                key=body["key"], fence=case.fence, args=body["args"], error="", until=body["until"], lost=0, asked=0,
             )  # fmt: skip
             return replace(_used(_with(case, body, begun), body), due_at=body["until"])
         case Kind.COMPLETED:
@@ -127,10 +128,12 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             return _with(case, body, replace(_step(case, body), state="skipped", error=body["why"]))
         case Kind.RETRY | Kind.UNKNOWN:
             state: StepState = "waiting" if kind is Kind.RETRY else "unknown"
+            known = _step(case, body)
             said = replace(
-                _step(case, body),
+                known,
                 state=state,
                 attempt=body["attempt"],
+                until=body.get("until", known.until),
                 asked=body.get("asked", 0),
                 error=body["error"],
             )
@@ -197,6 +200,15 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             return _end(replace(case, facts=replace(case.facts, gates=over)), "cancelled", at, body["reason"])
         case _:
             assert_never(kind)
+
+
+def _got_on(case: Case, kind: Kind, body: Mapping[str, Any]) -> bool:
+    """Tell whether an entry shows that a worker got anywhere; to ask about a dead one's call is no progress."""
+    return kind not in _NO_PROGRESS and not (kind is Kind.UNKNOWN and _step(case, body).lost)
+
+
+def _lost(fact: StepFact, at: int) -> StepFact:
+    return replace(fact, lost=at) if fact.state == "begun" and not fact.lost else fact
 
 
 def _step(case: Case, body: Mapping[str, Any]) -> StepFact:

@@ -38,6 +38,6 @@ def lift(connection: sa.Connection, scope: str) -> bool:
     return bool(connection.execute(sa.delete(t.holds).where(t.holds.c.scope == scope)).rowcount)
 
 
-def free(system: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
-    """Return the condition that a system is not on hold."""
-    return system.not_in(sa.select(t.holds.c.scope))
+def on(connection: sa.Connection, scope: str) -> bool:
+    """Tell whether something is on hold."""
+    return connection.execute(sa.select(t.holds.c.at).where(t.holds.c.scope == scope)).first() is not None

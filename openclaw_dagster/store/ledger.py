@@ -94,6 +94,8 @@ class Ledger(Views):
         receipts, opened, hashes = events.append(pen.connection, arrivals, pen.now)
         pen.tally.add(hashes)
         made = [journal.extend(case, (entry,), pen.now, keep) for case, entry, keep in opened]
+        for case, _ in made:
+            pen.tally.move(case.system, None, case.state)
         rows.save(pen.connection, [case for case, _ in made], new=True)
         pen.add([line for _, case_lines in made for line in case_lines])
         return receipts
@@ -123,18 +125,10 @@ class Ledger(Views):
     ) -> Claim | None:
         """Take up to `limit` due cases for one run, critical ones first; None without any. Lease in ms."""
         with self._writing() as pen:
-            connection, now = pen.connection, pen.now
-            cases = t.cases
-            due = sa.select(cases).where(cases.c.system == system, cases.c.due_at <= now)
-            due = due.where(held.free(cases.c.system))
-            if only is not None:
-                due = due.where(cases.c.id.in_(only))
-            due = (
-                due.order_by(cases.c.rank, cases.c.due_at, cases.c.id)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            )
-            found = _company([rows.to_case(row) for row in connection.execute(due)])
+            now = pen.now
+            if held.on(pen.connection, system):
+                return None
+            found = _company(_take(pen, system, limit, only))
             if not found:
                 return None
             claim = new_id("claim", now)
@@ -228,6 +222,7 @@ class Ledger(Views):
                 (made, entry, line["seq"], pen.now)
                 for entry, line in zip(change.entries, new_lines, strict=True)
             ]
+            pen.tally.move(case.system, after.get(case.id, case).state, made.state)
             after[case.id] = made
         pen.add(lines)
         rows.save(pen.connection, list(after.values()), new=False)
@@ -240,6 +235,26 @@ class Ledger(Views):
 
 def _held(case: Case, scope: str) -> bool:
     return any(fact.state == "held" and fact.error == scope for fact in case.facts.steps.values())
+
+
+def _take(pen: _Pen, system: str, limit: int, only: Sequence[str] | None) -> list[Case]:
+    """Return due cases that no other writer holds, locked, the first in line first.
+
+    Rank by rank, so that each time the begin of one stretch of the index is read and nothing else.
+    """
+    cases = t.cases
+    found: list[sa.Row[Any]] = []
+    for rank in t.RANKS:
+        due = sa.select(cases).where(
+            cases.c.system == system, cases.c.rank == rank, cases.c.due_at <= pen.now
+        )
+        if only is not None:
+            due = due.where(cases.c.id.in_(only))
+        due = due.order_by(cases.c.due_at, cases.c.id).limit(limit - len(found))
+        found += pen.connection.execute(due.with_for_update(skip_locked=True)).all()
+        if len(found) == limit:
+            break
+    return [rows.to_case(row) for row in found]
 
 
 def _unstarted(connection: sa.Connection, claim: str) -> list[Case]:

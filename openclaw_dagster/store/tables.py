@@ -8,6 +8,8 @@ metadata = sa.MetaData()
 Millis = sa.BigInteger
 #: SQLite numbers rows by itself only for a column that is exactly INTEGER.
 Counter = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+#: Places in line, the first one first: critical, ordinary.
+RANKS = (0, 1)
 
 events = sa.Table(
     "claw_events",
@@ -105,12 +107,6 @@ cases = sa.Table(
         sqlite_where=sa.text("due_at IS NOT NULL"),
     ),
     sa.Index(
-        "claw_cases_next",
-        "due_at",
-        postgresql_where=sa.text("due_at IS NOT NULL"),
-        sqlite_where=sa.text("due_at IS NOT NULL"),
-    ),
-    sa.Index(
         "claw_cases_run",
         "run_id",
         postgresql_where=sa.text("claim IS NOT NULL"),
@@ -127,7 +123,6 @@ cases = sa.Table(
         sqlite_where=sa.text("claim IS NOT NULL"),
     ),
     sa.Index("claw_cases_key", "key", "id"),
-    sa.Index("claw_cases_created", "created_at"),
 )
 
 journal = sa.Table(
@@ -184,7 +179,6 @@ dead_letters = sa.Table(
     sa.Column("at", Millis, nullable=False),
     sa.Column("redriven_at", Millis),
     sa.Column("redriven_by", sa.Text),
-    sa.Index("claw_dead_letters_system", "system", "at", "case_id"),
     sa.Index(
         "claw_dead_letters_open",
         "at",
@@ -194,6 +188,22 @@ dead_letters = sa.Table(
     ),
     sa.Index(
         "claw_dead_letters_redriven",
+        "at",
+        "case_id",
+        postgresql_where=sa.text("redriven_at IS NOT NULL"),
+        sqlite_where=sa.text("redriven_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "claw_dead_letters_open_system",
+        "system",
+        "at",
+        "case_id",
+        postgresql_where=sa.text("redriven_at IS NULL"),
+        sqlite_where=sa.text("redriven_at IS NULL"),
+    ),
+    sa.Index(
+        "claw_dead_letters_redriven_system",
+        "system",
         "at",
         "case_id",
         postgresql_where=sa.text("redriven_at IS NOT NULL"),
@@ -239,6 +249,20 @@ tallies = sa.Table(
     sa.Column("total", sa.Text, nullable=False, comment="Sum of their hashes, modulo 2^256, in hex."),
     sa.Column(
         "floor", Millis, nullable=False, comment="Days before it are sealed: nothing is dated earlier."
+    ),
+    sa.Column(
+        "counts",
+        sa.Text,
+        nullable=False,
+        server_default="{}",
+        comment="JSON: cases by system and state; what came minus what went.",
+    ),
+    sa.Column(
+        "counted",
+        sa.BigInteger,
+        nullable=False,
+        server_default=sa.text("0"),
+        comment="How many of the rows `counts` knows of; fewer where a version wrote that does not count.",
     ),
 )
 

@@ -10,12 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from openclaw_dagster.clock import Clock, SystemClock
-from openclaw_dagster.store import checkpoints, events, journal, rows
+from openclaw_dagster.store import checkpoints, events, journal, rows, tally
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.database import Database
 from openclaw_dagster.store.events import Event
-from openclaw_dagster.store.holds import Hold, free
+from openclaw_dagster.store.holds import Hold
 from openclaw_dagster.store.holds import read as read_holds
 from openclaw_dagster.store.journal import Record
 
@@ -55,21 +55,16 @@ class Views:
 
     def due(self, systems: Collection[str]) -> Agenda:
         """Return what is due of some systems."""
-        cases = t.cases.c
         now = self.clock.now()
-        mine = cases.system.in_(sorted(systems)) & free(cases.system)
-        found: list[Due] = []
         with self.database.read() as connection:
-            names = connection.execute(
-                sa.select(cases.system).where(mine, cases.due_at <= now).distinct()
-            ).scalars()
-            for name in names.all():
-                first = sa.select(cases.rank).where(cases.system == name, cases.due_at <= now)
-                ranks = connection.execute(first.order_by(cases.rank).limit(MANY)).scalars().all()
-                found.append(Due(name, len(ranks), bool(ranks) and ranks[0] == 0))
-            later = sa.select(sa.func.min(cases.due_at)).where(mine, cases.due_at > now)
-            next_at = connection.execute(later).scalar()
-        return Agenda(tuple(sorted(found, key=lambda one: not one.critical)), next_at)
+            held = {hold.scope for hold in read_holds(connection)}
+            free = [(one,) for one in sorted(systems) if one not in held]
+            asked = sa.values(sa.column("name", sa.Text), name="asked").data(free)
+            found = connection.execute(_line(asked.cte("asked"), now)).all() if free else []
+        lines = [(row[0], row[1 : 1 + len(t.RANKS)], row[1 + len(t.RANKS) :]) for row in found]
+        due = [Due(name, min(sum(counts), MANY), counts[0] > 0) for name, counts, _ in lines if any(counts)]
+        later = [at for _, _, firsts in lines for at in firsts if at is not None]
+        return Agenda(tuple(sorted(due, key=lambda one: not one.critical)), min(later, default=None))
 
     def case(self, case_id: str) -> Case | None:
         """Return one case."""
@@ -96,9 +91,13 @@ class Views:
     ) -> list[Case]:
         """Return the newest cases that match, at most `limit`; ids begin with the time, so they sort by it."""
         query = sa.select(t.cases).order_by(t.cases.c.id.desc()).limit(limit)
-        for column, value in ((t.cases.c.system, system), (t.cases.c.state, state), (t.cases.c.key, key)):
-            if value is not None:
-                query = query.where(column == value)
+        if key is not None:
+            query = query.where(t.cases.c.key == key)
+        for column, value in ((t.cases.c.system, system), (t.cases.c.state, state)):
+            if (
+                value is not None
+            ):  # a key has few cases: beside it no index is to be asked for the many of a state
+                query = query.where((column if key is None else column.concat("")) == value)
         if before is not None:
             query = query.where(t.cases.c.id < before)
         with self.database.read() as connection:
@@ -106,11 +105,8 @@ class Views:
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Return how many cases each system has in each state."""
-        query = sa.select(t.cases.c.system, t.cases.c.state, sa.func.count()).group_by(
-            t.cases.c.system, t.cases.c.state
-        )
         with self.database.read() as connection:
-            return {(system, state): count for system, state, count in connection.execute(query)}
+            return tally.cases(connection)
 
     def holds(self) -> list[Hold]:
         """Return what is on hold, oldest first."""
@@ -145,15 +141,47 @@ class Views:
             return [dict(row._mapping) for row in connection.execute(query)]
 
     def dead_letters(
-        self, *, system: str | None = None, redriven: bool = False, limit: int = 100
+        self,
+        *,
+        system: str | None = None,
+        case_id: str | None = None,
+        redriven: bool = False,
+        limit: int = 100,
+        after: tuple[int, str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Return dead letters that wait for somebody, oldest first; with `redriven`, those that did."""
-        letters = t.dead_letters
-        query = sa.select(letters).order_by(letters.c.at, letters.c.case_id).limit(limit)
+        """Return dead letters that wait for somebody, with the keys of their cases, oldest first.
+
+        With `redriven`, those that did; `after` is when the last one seen was written, and its case.
+        """
+        letters, place = t.dead_letters, (t.dead_letters.c.at, t.dead_letters.c.case_id)
+        key = sa.select(t.cases.c.key).where(t.cases.c.id == letters.c.case_id).scalar_subquery()
+        query = sa.select(letters, key.label("key")).order_by(*place).limit(limit)
         query = query.where(
             letters.c.redriven_at.isnot(None) if redriven else letters.c.redriven_at.is_(None)
         )
-        if system is not None:
-            query = query.where(letters.c.system == system)
+        for column, value in ((letters.c.system, system), (letters.c.case_id, case_id)):
+            if value is not None:
+                query = query.where(column == value)
+        if after is not None:
+            query = query.where(sa.tuple_(*place) > after)
         with self.database.read() as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def _line(asked: sa.CTE, now: int) -> sa.Select[Any]:
+    """Return for each system how many cases of each rank are due, up to MANY, and when the next one of each will be.
+
+    Each is a stretch of one index, read from its begin: what waits, or has ended, is not passed over.
+    """
+    cases = t.cases.c
+    counts: list[sa.ScalarSelect[int]] = []
+    firsts: list[sa.ScalarSelect[int]] = []
+    for rank in t.RANKS:
+        ours = sa.and_(cases.system == asked.c.name, cases.rank == rank)
+        some: sa.Select[Any] = (
+            sa.select(sa.literal_column("1")).where(ours, cases.due_at <= now).limit(MANY).correlate(asked)
+        )
+        counts.append(sa.select(sa.func.count()).select_from(some.subquery()).scalar_subquery())
+        first = sa.select(cases.due_at).where(ours, cases.due_at > now).order_by(cases.due_at).limit(1)
+        firsts.append(first.correlate(asked).scalar_subquery())
+    return sa.select(asked.c.name, *counts, *firsts).order_by(asked.c.name)

@@ -20,8 +20,8 @@ from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.store.ledger import Claim
 from openclaw_dagster.store.views import Due
+from openclaw_dagster.warm.launcher import idle_of
 from openclaw_dagster.warm.limits import room, tags_allow
-from openclaw_dagster.warm.line import PoolDown, ask, socket_of
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,6 @@ class Express:
         self.shop = shop
         self.context = context
         self.instance = context.instance
-        self.socket = socket_of(shop.settings)
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._plans: dict[tuple[str, str], Plan] = {}
@@ -105,11 +104,8 @@ class Express:
     def _room(self) -> int:
         """Return how many runs can begin at once: within the instance's limits, and with a worker each."""
         free = room(self.instance)
-        try:
-            answer = ask(self.socket, {"ask": "status"}, seconds=1)
-        except PoolDown:
-            return free
-        return min(free, int(answer["idle"]))
+        idle = idle_of(self.instance.run_launcher)
+        return free if idle is None else min(free, idle)
 
     def _dispatch(self, one: Due, free: int, waiting: int) -> int:
         """Launch as many runs for one system as there is room for; return how many."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,13 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
             return False
         return True
 
+    def idle(self) -> int | None:
+        """Return how many workers have nothing to do; None when the pool is down."""
+        try:
+            return int(ask(self._socket, {"ask": "status"}, seconds=1)["idle"])
+        except PoolDown:
+            return None
+
     def terminate(self, run_id: str) -> bool:
         """Interrupt the worker that has the run; return whether one had it."""
         try:
@@ -114,3 +121,9 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
         except PoolDown as down:
             return CheckRunHealthResult(WorkerStatus.NOT_FOUND, str(down))
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "no worker has the run any more")
+
+
+def idle_of(launcher: object) -> int | None:
+    """Return how many runs a launcher can begin at once; None when it does not know, as launchers of Dagster's own."""
+    ask_for: Callable[[], int | None] | None = getattr(launcher, "idle", None)
+    return ask_for() if ask_for else None

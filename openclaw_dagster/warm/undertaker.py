@@ -11,13 +11,17 @@ def bury(run_id: str, pid: int, code: int) -> None:
     try:
         from dagster import DagsterInstance
 
+        from openclaw_dagster.runtime.tags import CLAIM
         from openclaw_dagster.runtime.workspace import Workspace
         from openclaw_dagster.settings import read_settings
 
         shop = Workspace(read_settings())
-        shop.ledger.orphan(run_id, by=f"pool: worker {pid} ended with {code}")
+        by = f"pool: worker {pid} ended with {code}"
+        held = shop.ledger.orphan(run_id, by=by)
         with DagsterInstance.get() as instance:
             run = instance.get_run_by_id(run_id)
+            if run is not None and not held and CLAIM in run.tags:  # it died before it took hold of them
+                shop.ledger.release(run.tags[CLAIM], by=by)
             if run is not None and not run.is_finished:
                 ended = f"signal {-code}" if code < 0 else f"exit code {code}"
                 instance.report_run_failed(

@@ -17,12 +17,15 @@ from openclaw_dagster.clock import iso, span
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
+from openclaw_dagster.store.canonical import plain
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.entries import Kind
 from openclaw_dagster.store.journal import Record
 
 FOLDER = Path(__file__).parent / "templates"
+#: Cases and dead letters on one page; a link leads to the next ones.
+PAGE = 50
 STATES = ("open", "running", "waiting_retry", "awaiting_human", "completed", "dead_lettered", "cancelled")
 
 #: Nothing but this host's own style sheet is loaded, and nothing may frame a page.
@@ -73,15 +76,19 @@ class Pages:
         self.style = (FOLDER / "style.css").read_text()
 
     async def overview(self, request: Request) -> Response:
-        """Show the systems, their counts, and the newest cases."""
-        system, state = request.query_params.get("system"), request.query_params.get("state")
-        return await self._page(lambda: self._overview(system, state if state in STATES else None))
+        """Show the systems, their counts, and the newest cases, or those before a case."""
+        state = _asked(request, "state")
+        system, before = _asked(request, "system"), _asked(request, "before")
+        return await self._page(lambda: self._overview(system, state if state in STATES else None, before))
 
-    def _overview(self, system: str | None, state: str | None) -> tuple[str, dict[str, Any]]:
+    def _overview(
+        self, system: str | None, state: str | None, before: str | None
+    ) -> tuple[str, dict[str, Any]]:
         ledger = self.shop.ledger
+        cases = ledger.find(system=system, state=state, before=before, limit=PAGE + 1)
         return "overview.html", {
             "systems": list(self.shop.systems.values()), "states": STATES, "counts": ledger.counts(),
-            "system": system, "state": state, "cases": ledger.find(system=system, state=state, limit=50),
+            "system": system, "state": state, "before": before, "cases": cases[:PAGE], "more": len(cases) > PAGE,
             "refused": self.shop.project.refused, "environment": self.shop.settings.environment,
         }  # fmt: skip
 
@@ -111,13 +118,19 @@ class Pages:
         except ClawError:
             return None
 
-    async def dead_letters(self, _request: Request) -> Response:
-        """Show what gave up."""
-        return await self._page(lambda: ("dead_letters.html", {"letters": self._letters()}))
+    async def dead_letters(self, request: Request) -> Response:
+        """Show what gave up, or what gave up after a moment and a case of that moment."""
+        at, _, case_id = (_asked(request, "after") or "").partition("-")
+        after = (int(at), case_id) if at.isascii() and at.isdecimal() and len(at) < 16 else None
+        return await self._page(lambda: self._letters(after))
 
-    def _letters(self) -> list[dict[str, Any]]:
-        ledger = self.shop.ledger
-        return [{**letter, "key": _key(ledger.case(letter["case_id"]))} for letter in ledger.dead_letters()]
+    def _letters(self, after: tuple[int, str] | None) -> tuple[str, dict[str, Any]]:
+        letters = self.shop.ledger.dead_letters(after=after, limit=PAGE + 1)
+        return "dead_letters.html", {
+            "letters": letters[:PAGE],
+            "more": len(letters) > PAGE,
+            "after": after,
+        }
 
     async def stylesheet(self, _request: Request) -> Response:
         """Give the style sheet."""
@@ -156,8 +169,10 @@ def render(name: str, **values: Any) -> str:
     return templates().get_template(name).render(root="", **values)
 
 
-def _key(case: Case | None) -> str:
-    return case.key if case else ""
+def _asked(request: Request, name: str) -> str | None:
+    """Return a parameter as a database can look it up."""
+    value = request.query_params.get(name)
+    return plain(value) if value else None
 
 
 def way(system: System | None, case: Case) -> list[Node]:

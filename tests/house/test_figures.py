@@ -9,8 +9,8 @@ from openclaw_dagster.clock import HOUR, MINUTE, SECOND
 from openclaw_dagster.compile.sensors import INTERVAL
 from openclaw_dagster.runtime.batch import MOST_DEATHS
 from openclaw_dagster.runtime.operations import MOST_REDRIVES
+from openclaw_dagster.runtime.questions import MOST_QUESTIONS
 from openclaw_dagster.runtime.retry import LONGEST
-from openclaw_dagster.runtime.steps import MOST_QUESTIONS
 from openclaw_dagster.spec.environment import Environment
 from openclaw_dagster.store.seals import SETTLE
 from openclaw_dagster.store.tally import SHARDS

@@ -88,7 +88,8 @@ def _other(value: Any, column: sa.Column[Any], chance: random.Random) -> Any:
 def flip(connection: sa.Connection, chance: random.Random) -> bool:
     table = chance.choice((*HISTORY, t.cases, t.tallies))
     row = _pick(connection, chance, table)
-    column = chance.choice([column for column in table.columns if column.name not in ("shard", "floor")])
+    told = [column for column in table.columns if column.name not in ("shard", "floor", "counted")]
+    column = chance.choice(told)
     value = _other(row._mapping[column.name], column, chance)
     connection.execute(sa.update(table).where(_where(table, row)).values({column.name: value}))
     return True

@@ -1,19 +1,19 @@
 """The first ledger: events, cases, journal, effects, dead letters, versions, day heads, tallies."""
 
-from alembic import op
+from pathlib import Path
 
-from openclaw_dagster.store import guards, tally
-from openclaw_dagster.store.tables import metadata
+from alembic import op
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
+    # written out as it was shipped, for what the code describes today is a later schema
     connection = op.get_bind()
-    metadata.create_all(connection)
-    guards.install(connection)
-    tally.begin(connection)
+    script = Path(__file__).with_name(f"0001_{connection.dialect.name}.sql").read_text()
+    for statement in script.split("\n\n"):
+        connection.exec_driver_sql(statement)
 
 
 def downgrade() -> None:

@@ -1,0 +1,213 @@
+CREATE TABLE claw_events (
+    seq INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    system TEXT NOT NULL,
+    name TEXT NOT NULL,
+    source TEXT NOT NULL,
+    "key" TEXT NOT NULL,
+    case_id TEXT,
+    payload TEXT,
+    digest TEXT NOT NULL,
+    received_at BIGINT NOT NULL,
+    keep_until BIGINT NOT NULL,
+    traceparent TEXT,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (seq),
+    UNIQUE (id)
+)
+
+CREATE INDEX claw_events_received ON claw_events (received_at)
+
+CREATE INDEX claw_events_kept ON claw_events (keep_until) WHERE payload IS NOT NULL
+
+CREATE TABLE claw_event_keys (
+    system TEXT NOT NULL,
+    "trigger" TEXT NOT NULL,
+    "key" TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    case_id TEXT,
+    until BIGINT,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (system, "trigger", "key")
+)
+
+CREATE TABLE claw_cases (
+    id TEXT NOT NULL,
+    system TEXT NOT NULL,
+    "trigger" TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    "key" TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    state TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    due_at BIGINT,
+    fence INTEGER NOT NULL,
+    claim TEXT,
+    run_id TEXT,
+    created_at BIGINT NOT NULL,
+    started_at BIGINT,
+    closed_at BIGINT,
+    updated_at BIGINT NOT NULL,
+    reason TEXT,
+    redrives INTEGER NOT NULL,
+    facts TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    head TEXT NOT NULL,
+    PRIMARY KEY (id)
+)
+
+CREATE INDEX claw_cases_next ON claw_cases (due_at) WHERE due_at IS NOT NULL
+
+CREATE INDEX claw_cases_system ON claw_cases (system, id)
+
+CREATE INDEX claw_cases_run ON claw_cases (run_id) WHERE claim IS NOT NULL
+
+CREATE INDEX claw_cases_claim ON claw_cases (claim, id) WHERE claim IS NOT NULL
+
+CREATE INDEX claw_cases_due ON claw_cases (system, rank, due_at, id) WHERE due_at IS NOT NULL
+
+CREATE INDEX claw_cases_key ON claw_cases ("key", id)
+
+CREATE INDEX claw_cases_created ON claw_cases (created_at)
+
+CREATE INDEX claw_cases_system_state ON claw_cases (system, state, id)
+
+CREATE INDEX claw_cases_state ON claw_cases (state, id)
+
+CREATE TABLE claw_journal (
+    case_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    at BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    body TEXT,
+    digest TEXT NOT NULL,
+    prev TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    keep_until BIGINT NOT NULL,
+    PRIMARY KEY (case_id, seq)
+)
+
+CREATE INDEX claw_journal_at ON claw_journal (at)
+
+CREATE INDEX claw_journal_kept ON claw_journal (keep_until) WHERE body IS NOT NULL
+
+CREATE TABLE claw_effects (
+    "key" TEXT NOT NULL,
+    case_id TEXT NOT NULL,
+    step TEXT NOT NULL,
+    action TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    claimed_at BIGINT NOT NULL,
+    finished_at BIGINT,
+    PRIMARY KEY ("key")
+)
+
+CREATE INDEX claw_effects_case ON claw_effects (case_id)
+
+CREATE TABLE claw_dead_letters (
+    case_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    system TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    redriven_at BIGINT,
+    redriven_by TEXT,
+    PRIMARY KEY (case_id, seq)
+)
+
+CREATE INDEX claw_dead_letters_redriven ON claw_dead_letters (at, case_id) WHERE redriven_at IS NOT NULL
+
+CREATE INDEX claw_dead_letters_system ON claw_dead_letters (system, at, case_id)
+
+CREATE INDEX claw_dead_letters_open ON claw_dead_letters (at, case_id) WHERE redriven_at IS NULL
+
+CREATE TABLE claw_specs (
+    digest TEXT NOT NULL,
+    system TEXT NOT NULL,
+    version TEXT NOT NULL,
+    bundle TEXT NOT NULL,
+    first_seen BIGINT NOT NULL,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (digest)
+)
+
+CREATE TABLE claw_day_heads (
+    day TEXT NOT NULL,
+    rows INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    prev TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (day)
+)
+
+CREATE TABLE claw_tallies (
+    shard INTEGER NOT NULL,
+    rows BIGINT NOT NULL,
+    total TEXT NOT NULL,
+    floor BIGINT NOT NULL,
+    PRIMARY KEY (shard)
+)
+
+CREATE TRIGGER claw_events_keep_rows BEFORE DELETE ON claw_events BEGIN SELECT RAISE(ABORT, 'claw_events is append-only'); END
+
+CREATE TRIGGER claw_events_keep_values BEFORE UPDATE ON claw_events WHEN NOT (NEW."payload" IS NULL AND OLD.keep_until <= CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AND NEW."seq" IS OLD."seq" AND NEW."id" IS OLD."id" AND NEW."system" IS OLD."system" AND NEW."name" IS OLD."name" AND NEW."source" IS OLD."source" AND NEW."key" IS OLD."key" AND NEW."case_id" IS OLD."case_id" AND NEW."digest" IS OLD."digest" AND NEW."received_at" IS OLD."received_at" AND NEW."keep_until" IS OLD."keep_until" AND NEW."traceparent" IS OLD."traceparent" AND NEW."hash" IS OLD."hash") BEGIN SELECT RAISE(ABORT, 'claw_events is append-only'); END
+
+CREATE TRIGGER claw_events_keep_places BEFORE INSERT ON claw_events WHEN EXISTS (SELECT 1 FROM claw_events WHERE "seq" = NEW."seq") OR EXISTS (SELECT 1 FROM claw_events WHERE "id" = NEW."id") BEGIN SELECT RAISE(ABORT, 'claw_events is append-only'); END
+
+CREATE TRIGGER claw_journal_keep_rows BEFORE DELETE ON claw_journal BEGIN SELECT RAISE(ABORT, 'claw_journal is append-only'); END
+
+CREATE TRIGGER claw_journal_keep_values BEFORE UPDATE ON claw_journal WHEN NOT (NEW."body" IS NULL AND OLD.keep_until <= CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AND NEW."case_id" IS OLD."case_id" AND NEW."seq" IS OLD."seq" AND NEW."at" IS OLD."at" AND NEW."kind" IS OLD."kind" AND NEW."digest" IS OLD."digest" AND NEW."prev" IS OLD."prev" AND NEW."hash" IS OLD."hash" AND NEW."keep_until" IS OLD."keep_until") BEGIN SELECT RAISE(ABORT, 'claw_journal is append-only'); END
+
+CREATE TRIGGER claw_journal_keep_places BEFORE INSERT ON claw_journal WHEN EXISTS (SELECT 1 FROM claw_journal WHERE "case_id" = NEW."case_id" AND "seq" = NEW."seq") BEGIN SELECT RAISE(ABORT, 'claw_journal is append-only'); END
+
+CREATE TRIGGER claw_specs_keep_rows BEFORE DELETE ON claw_specs BEGIN SELECT RAISE(ABORT, 'claw_specs is append-only'); END
+
+CREATE TRIGGER claw_specs_keep_values BEFORE UPDATE ON claw_specs WHEN NOT (1 = 0) BEGIN SELECT RAISE(ABORT, 'claw_specs is append-only'); END
+
+CREATE TRIGGER claw_specs_keep_places BEFORE INSERT ON claw_specs WHEN EXISTS (SELECT 1 FROM claw_specs WHERE "digest" = NEW."digest") BEGIN SELECT RAISE(ABORT, 'claw_specs is append-only'); END
+
+CREATE TRIGGER claw_day_heads_keep_rows BEFORE DELETE ON claw_day_heads BEGIN SELECT RAISE(ABORT, 'claw_day_heads is append-only'); END
+
+CREATE TRIGGER claw_day_heads_keep_values BEFORE UPDATE ON claw_day_heads WHEN NOT (1 = 0) BEGIN SELECT RAISE(ABORT, 'claw_day_heads is append-only'); END
+
+CREATE TRIGGER claw_day_heads_keep_places BEFORE INSERT ON claw_day_heads WHEN EXISTS (SELECT 1 FROM claw_day_heads WHERE "day" = NEW."day") BEGIN SELECT RAISE(ABORT, 'claw_day_heads is append-only'); END
+
+INSERT INTO claw_tallies (shard, rows, total, floor) VALUES
+(0, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(1, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(2, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(3, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(4, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(5, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(6, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(7, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(8, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(9, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(10, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(11, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(12, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(13, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(14, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(15, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(16, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(17, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(18, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(19, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(20, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(21, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(22, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(23, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(24, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(25, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(26, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(27, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(28, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(29, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(30, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0),
+(31, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0)
