@@ -44,6 +44,8 @@ def gate(batch: Batch, case: Case, step: Step, call: Call, read: Mapping[str, An
     standing = case.facts.gates.get(step.name)
     if standing is not None and standing.key == call.key and standing.state == "cleared":
         return Cleared(standing.digest)  # the effect was begun under it: it is the same call again
+    if (nobody := _requester_missing(batch, case)) is not None:
+        return Waits((_stopped(step, nobody),))
     shown = exhibit(batch, case, call, read)
     digest = sha256(dumps(shown))
     if standing is None:
@@ -67,6 +69,15 @@ def gate(batch: Batch, case: Case, step: Step, call: Call, read: Mapping[str, An
             return Waits((_asked(batch, step, shown, digest, standing),))
         case _:
             assert_never(standing.state)
+
+
+def _requester_missing(batch: Batch, case: Case) -> str | None:
+    """Return why nobody can be asked: who asked for it may never answer, and the event does not say who it was."""
+    trigger = next((one for one in batch.system(case).triggers if one.name == case.trigger), None)
+    path = getattr(trigger, "requester", None)
+    if not path or case.facts.requester:
+        return None
+    return f"its event does not say who asked for it: {path} is missing, so nobody could be kept from clearing it"
 
 
 def exhibit(batch: Batch, case: Case, call: Call, read: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, assert_never
 
 from openclaw_dagster.adapters.call import Call
@@ -72,8 +72,6 @@ def reads(system: System, decision: Decision) -> bool:
 
 def sources_of(system: System, step: Step) -> tuple[Source, ...]:
     """Return the sources that a step's condition and arguments look at."""
-    if not system.data.sources:
-        return ()
     names = set(compile_expression(step.when).names) if step.when is not None else set()
     if step.arguments is not None:
         names |= compile_template(step.arguments).names
@@ -81,14 +79,15 @@ def sources_of(system: System, step: Step) -> tuple[Source, ...]:
 
 
 def looked_up(
-    shop: Workspace, system: System, step: Step, case: Case, known: Mapping[str, Any], time: Time
+    shop: Workspace, sources: Iterable[Source], stage: str, case: Case, known: Mapping[str, Any], time: Time
 ) -> dict[str, Any]:
-    """Return what the sources say now that a step looks at, and nothing else gives.
+    """Return what the sources say now that nothing else of the case gives.
 
     Raises MissingInput for one that refuses, SourceTrouble for one that may answer later, NoTime.
     """
-    asked = [source for source in sources_of(system, step) if not _given(case, source.name, known)]
-    return {source.name: _read(shop, system, step, source, case, known, time) for source in asked}
+    asked = [source for source in sources if not _given(case, source.name, known)]
+    system = shop.version(case.digest)
+    return {source.name: _read(shop, system, stage, source, case, known, time) for source in asked}
 
 
 def _given(case: Case, name: str, known: Mapping[str, Any]) -> bool:
@@ -109,7 +108,7 @@ def inputs(
     for name in decision.inputs:
         before = name in payload or name in case.facts.decisions or _done(case, name)
         if name in sources and not before:
-            found[name] = _read(shop, system, decision, sources[name], case, known, time)
+            found[name] = _read(shop, system, decision.name, sources[name], case, known, time)
         elif name in known:
             found[name] = known[name]
         else:
@@ -132,7 +131,7 @@ def _list(names: Mapping[str, Any]) -> str:
 def _read(
     shop: Workspace,
     system: System,
-    stage: Decision | Step,
+    stage: str,
     source: Source,
     case: Case,
     known: Mapping[str, Any],
@@ -158,6 +157,6 @@ def _read(
             raise SourceTrouble(source.name, said(source.read, reason), None)
         case Refused(reason):
             why = f"its source {source.read} refused: {said(source.read, reason)}"
-            raise MissingInput(name=source.name, decision=stage.name, why=why)
+            raise MissingInput(name=source.name, decision=stage, why=why)
         case _:
             assert_never(outcome)

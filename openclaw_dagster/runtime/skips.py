@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.people import members, person_of
-from openclaw_dagster.runtime.scope import scope
+from openclaw_dagster.runtime.scope import SourceTrouble, Time, looked_up, scope
 from openclaw_dagster.runtime.trouble import short
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.expressions import compile_expression
@@ -89,7 +89,11 @@ def _judge(shop: Workspace, case: Case, given: Skip) -> SkipPolicy | str:
         return f"{given.person} asked for what this case does, and cannot shorten its way"
     if not given.reason.strip():
         return "say why it is left out: it is kept for whoever reads it later"
-    return policy if _applies(shop, case, policy) else f"{policy.name} does not apply: {policy.when} is false"
+    try:
+        applies = _applies(shop, system, case, policy, lambda most: most)
+    except SourceTrouble as trouble:
+        return f"whether {policy.name} applies is not known: {trouble}"
+    return policy if applies else f"{policy.name} does not apply: {policy.when} is false"
 
 
 def policy_of(system: System, step: Step) -> SkipPolicy | None:
@@ -97,24 +101,27 @@ def policy_of(system: System, step: Step) -> SkipPolicy | None:
     return next((one for one in system.skip_policies if one.name == step.skip), None)
 
 
-def _applies(shop: Workspace, case: Case, policy: SkipPolicy) -> bool:
+def _applies(shop: Workspace, system: System, case: Case, policy: SkipPolicy, time: Time) -> bool:
+    """Tell whether a policy's condition is true; SourceTrouble when what it looks at does not answer."""
     if policy.when is None:
         return True
     event = shop.ledger.events([case.event_id]).get(case.event_id)
     known = scope(shop, case, (event.payload if event else None) or {})
+    condition = compile_expression(policy.when)
+    sources = [one for one in system.data.sources if one.name in condition.names]
     try:
-        return compile_expression(policy.when).test(known)
+        return condition.test({**known, **looked_up(shop, sources, policy.name, case, known, time)})
     except ClawError:
         return False
 
 
-def left_out(shop: Workspace, system: System, case: Case, step: Step) -> Entry | None:
+def left_out(shop: Workspace, system: System, case: Case, step: Step, time: Time) -> Entry | None:
     """Return the entry that leaves a step out, when somebody entitled said so and it still holds."""
     granted = case.facts.skips.get(step.name)
     policy = policy_of(system, step)
     if granted is None or policy is None or granted.policy != policy.name:
         return None
-    if shop.clock.now() >= granted.until or not _applies(shop, case, policy):
+    if shop.clock.now() >= granted.until or not _applies(shop, system, case, policy, time):
         return None
     why = f"left out under {policy.name} by {granted.by}: {granted.reason}"
     return Entry(Kind.SKIPPED, {"step": step.name, "why": why, "policy": policy.name, "by": granted.by})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, assert_never
 
 from openclaw_dagster.adapters.call import Call
@@ -83,7 +84,7 @@ def _on_hold(batch: Batch, attempt: Attempt) -> Entry | None:
 def _prepared(batch: Batch, cases: Sequence[Case], name: str) -> list[Entry | Waits | Attempt | Question]:
     """Look at every case; where sources have to be asked, they are asked side by side."""
     pairs = [(case, batch.system(case).step(name)) for case in cases]
-    if any(sources_of(batch.system(case), step) for case, step in pairs):
+    if any(sources_of(batch.system(case), step) or case.facts.skips for case, step in pairs):
         return side_by_side(lambda pair: _prepare(batch, *pair), pairs)
     return [_prepare(batch, *pair) for pair in pairs]
 
@@ -126,10 +127,11 @@ def _look(batch: Batch, case: Case, step: Step, fact: StepFact) -> Entry | Waits
     fresh = fact.state in ("waiting", "held") and fact.attempt == 0
     read: Mapping[str, Any] = {}
     if fresh:
-        if (out := left_out(batch.shop, system, case, step)) is not None:
+        time = partial(batch.time, case)
+        if (out := left_out(batch.shop, system, case, step, time)) is not None:
             return out
-        read = looked_up(batch.shop, system, step, case, known, lambda most: batch.time(case, most))
-        known = {**read, **known}
+        read = looked_up(batch.shop, sources_of(system, step), step.name, case, known, time)
+        known = {**known, **read}
         if step.when is not None and not compile_expression(step.when).test(known):
             return _skipped(step, f"{step.when} is false")
     # what was sent under a key is sent again under it, whatever the expressions would say now

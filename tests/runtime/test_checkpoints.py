@@ -57,7 +57,7 @@ HOLD = REFUNDS.replace("OVERDUE", "hold")
 
 def waiting(shops: Open, text: str = DENY, **fields: Any) -> tuple[Workspace, str]:
     shop = shops(text, constants="{limit: 80}")
-    one = order(shop, "A-1", value=50, **fields)
+    one = order(shop, "A-1", **{"value": 50, "asked_by": "shop_7", **fields})
     pump(shop)
     assert case(shop, one).state == "awaiting_human"
     return shop, one
@@ -239,7 +239,7 @@ def test_a_cancelled_case_takes_its_question_along(shops: Open) -> None:
 
 def test_a_clearance_is_used_once(shops: Open) -> None:
     shop = shops(DENY, constants="{limit: 80}", faults={"erp": ["{operation: refund, answer: refuse}"]})
-    one = order(shop, "A-1", value=50)
+    one = order(shop, "A-1", value=50, asked_by="shop_7")
     pump(shop)
     say(shop, one, "fin_1")
     say(shop, one, "fin_2")
@@ -256,7 +256,7 @@ def test_a_retry_runs_under_the_clearance_it_began_with(shops: Open) -> None:
     shop = shops(
         DENY, constants="{limit: 80}", faults={"erp": ["{operation: refund, answer: fail, times: 1}"]}
     )
-    one = order(shop, "A-1", value=50)
+    one = order(shop, "A-1", value=50, asked_by="shop_7")
     pump(shop)
     say(shop, one, "fin_1")
     say(shop, one, "fin_2")
@@ -287,16 +287,29 @@ def test_a_step_is_left_out_only_under_its_policy(shops: Open) -> None:
 
 def test_a_policy_that_does_not_apply_lets_nothing_out(shops: Open) -> None:
     shop = shops(DENY, constants="{limit: 80}")
-    one = order(shop, "A-1", value=500)
+    one = order(shop, "A-1", value=500, asked_by="shop_7")
     pump(shop)
     refused = grant(shop, Skip(one, "refund", "lead_1", "page", "the line is down"))
     assert isinstance(refused, NotGranted)
     assert "order.value < 100 is false" in refused.why
 
 
+def test_a_policy_may_look_at_a_source(shops: Open) -> None:
+    text = DENY.replace('when: "order.value < 100"', 'when: "erp_order.total > 50"')
+    text += (
+        "\ndata: {events: {store: event-log}, sources: {erp_order: {read: erp.order, with: {order: A-1}}}}\n"
+    )
+    text += "observability: {slo: {error_rate: <0.5%}}\n"
+    shop, one = waiting(shops, text)
+    assert isinstance(grant(shop, Skip(one, "refund", "lead_1", "page", "the line is down")), Granted)
+    pump(shop)
+    assert (case(shop, one).state, refunds(shop)) == ("completed", 0)
+    check_books(shop)
+
+
 def test_a_skip_that_is_over_lets_nothing_out(shops: Open) -> None:
     shop = shops(HOLD, constants="{limit: 80}", faults={"erp": ["{operation: post, answer: fail, times: 1}"]})
-    one = order(shop, "A-1", value=50)
+    one = order(shop, "A-1", value=50, asked_by="shop_7")
     pump(shop)
     granted = grant(shop, Skip(one, "refund", "lead_1", "page", "the line is down"))
     assert isinstance(granted, Granted)
@@ -348,3 +361,13 @@ def test_the_open_requests_are_listed(shops: Open) -> None:
     assert not shop.ledger.checkpoints(waiting=True)
     (request,) = shop.ledger.checkpoints(case_id=one)
     assert request.state == "cleared"
+
+
+def test_an_event_that_does_not_say_who_asked_goes_no_further(shops: Open) -> None:
+    shop = shops(DENY, constants="{limit: 80}")
+    one = order(shop, "A-1", value=50)
+    drain(shop)
+    found = case(shop, one)
+    assert (found.state, refunds(shop)) == ("dead_lettered", 0)
+    assert "order.asked_by is missing" in (found.reason or "")
+    check_books(shop)

@@ -111,7 +111,8 @@ def _check_policy(draft: Draft, policy: SkipPolicy) -> None:
             draft.findings.add(mark, "CLAW038", problem, hint=hint)
     if policy.when is not None:
         mark = draft.value("skip_policies", policy.name, "when")
-        check_expression(draft.findings, policy.when, draft.known_names(), mark)
+        known = draft.known_names() | set(draft.names("sources"))
+        check_expression(draft.findings, policy.when, known, mark)
 
 
 def _skip_of(draft: Draft, step: str) -> Any:
