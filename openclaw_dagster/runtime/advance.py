@@ -10,6 +10,7 @@ from openclaw_dagster.runtime import intake
 from openclaw_dagster.runtime.batch import MOST_DEATHS, Batch, obstacle, pending, waits
 from openclaw_dagster.runtime.completion import completion, residual
 from openclaw_dagster.runtime.decide import decide
+from openclaw_dagster.runtime.people import places
 from openclaw_dagster.runtime.steps import take
 from openclaw_dagster.runtime.trouble import failed, mistake, short
 from openclaw_dagster.runtime.undo import undo
@@ -226,7 +227,9 @@ def _give_up(batch: Batch, case: Case) -> None:
             "spec": after.digest, "residual": residual(system, after, batch.shop.clock.now()),
         }  # fmt: skip
         told = [intake.closed(batch, after, "handed_off", record)]
-        batch.write({after.id: [Entry(Kind.HANDED_OFF, record)]}, {after.id: told})
+        notify = places(batch.shop.environment, [system.owner] if system.owner else [])
+        entry = Entry(Kind.HANDED_OFF, {**record, "notify": list(notify)})
+        batch.write({after.id: [entry]}, {after.id: told})
         return
     body = {
         "queue": queue, "stage": facts.failing, "reason": short(reason), "attempts": facts.attempts,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from openclaw_dagster.spec.channels import Channels
 from openclaw_dagster.spec.contracts import Frozen
 from openclaw_dagster.spec.login import Access, Login
 from openclaw_dagster.spec.units import Duration, Name, Place, distinct, problem, shown
@@ -158,6 +159,10 @@ class Environment(Frozen):
         description="How people log in; without it the host listens on loopback only, and knows nobody by name.",
     )
     access: Access = Field(default=Access(), description="What people may do with the host.")
+    channels: Channels = Field(
+        default=Channels(),
+        description="How people are told; without it requests stand in the inbox only.",
+    )
     unsigned_webhooks: bool = Field(
         default=False,
         description="Take webhooks without signature, for triggers without secret; only in development.",

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from openclaw_dagster.store import checkpoints
+from openclaw_dagster.store import checkpoints, notices
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import dumps, plain, sha256
 from openclaw_dagster.store.case import Case, Facts
@@ -78,10 +78,11 @@ def save(connection: sa.Connection, cases: Sequence[Case], *, new: bool) -> None
 
 
 def project(connection: sa.Connection, written: Sequence[tuple[Case, Entry, int, int]]) -> None:
-    """Bring effects and dead letters up to date with entries, given as (case after, entry, seq, at)."""
+    """Bring the projections up to date with entries, given as (case after, entry, seq, at)."""
     _project_effects(connection, written)
     _project_dead_letters(connection, written)
     checkpoints.project(connection, written)
+    notices.project(connection, written)
 
 
 def _project_effects(connection: sa.Connection, written: Sequence[tuple[Case, Entry, int, int]]) -> None:
