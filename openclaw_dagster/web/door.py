@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from urllib.parse import urlsplit
 
 from openclaw_dagster.errors import ClawError
@@ -37,9 +36,7 @@ def check_login(shop: Workspace) -> None:
         if settings.host not in LOOPBACK:
             raise Exposed(host=settings.host)
         return
-    problem = (
-        _of_place(shop, login) or _of_people(shop) or _of_proxy(login)
-    )  # each says one thing, the first that is wrong
+    problem = _of_place(shop, login) or _of_people(shop) or _of_proxy(login)
     if problem is not None:
         raise LoginWrong(environment=settings.environment, problem=problem)
     if login.oidc is not None:
@@ -57,13 +54,6 @@ def _of_place(shop: Workspace, login: Login) -> str | None:
 
 def _of_people(shop: Workspace) -> str | None:
     people, access = shop.environment.people, shop.environment.access
-    for what, said in (
-        ("the address", [one.email.lower() for one in people.values() if one.email]),
-        ("the account", [one.sub for one in people.values() if one.sub]),
-    ):
-        twice = [value for value, count in Counter(said).items() if count > 1]
-        if twice:
-            return f"two of `people` have {what} {twice[0]}, so nobody could tell who it is"
     strangers = sorted(access.named() - people.keys())
     if strangers:
         return f"`access` names {strangers[0]}, whom `people` does not have"

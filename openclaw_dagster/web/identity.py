@@ -53,17 +53,17 @@ def with_implied(levels: frozenset[Level]) -> frozenset[Level]:
     return levels.union(*(_BELOW[level] for level in levels))
 
 
-def person_of(environment: Environment, *, email: str | None = None, sub: str | None = None) -> str | None:
-    """Return the id under which `people` has somebody, by what the provider calls them or a verified address."""
-    if sub:
-        for name, person in environment.people.items():
-            if person.sub == sub:
-                return name
-    if email:
-        for name, person in environment.people.items():
-            # an address that is tied to another account at the provider is not theirs by name alone
-            if person.email and person.email.lower() == email.lower() and person.sub in (None, sub):
-                return name
+def person_of(environment: Environment, *, email: str | None, sub: str | None = None) -> str | None:
+    """Return the id under which `people` has somebody: by their account at the provider, or by a verified address.
+
+    An address does not lead to a person whose `sub` says another account than the one that came with it.
+    """
+    people = environment.people.items()
+    if sub and (found := [name for name, person in people if person.sub == sub]):
+        return found[0]
+    for name, person in people:
+        if email and person.email and person.email.lower() == email.lower() and (not sub or not person.sub):
+            return name
     return None
 
 

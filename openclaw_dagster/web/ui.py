@@ -23,6 +23,9 @@ from openclaw_dagster.web.visitors import Visitors
 
 log = logging.getLogger(__name__)
 
+#: Where a request leaves what Dagster's resolvers saw of it.
+CONTEXT = "claw.context"
+
 
 class GuardedWebserver(DagsterWebserver[Any, Any]):
     """The Dagster UI for people who are known, with the login pages before its own."""
@@ -41,7 +44,9 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         return [Middleware(Guard, visitors=self.visitors), *super().build_middleware()]
 
     def _make_request_context(self, conn: HTTPConnection) -> PersonContext:
-        return PersonContext.of(self._process_context, conn, identity_of(conn))
+        context = PersonContext.of(self._process_context, conn, identity_of(conn))
+        conn.scope[CONTEXT] = context
+        return context
 
     async def graphql_http_endpoint(self, request: Request) -> Response:
         """Answer a document; several at once are not taken, so that none of them is overlooked."""
@@ -66,10 +71,14 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         document = self._judged(request, query, by_get=request.method != "POST")
         if isinstance(document, Refused):
             return _refusal(document)
-        try:
-            return await super().execute_graphql_request(request, query, variables, operation_name)
-        finally:
-            self._note(request, document)
+        if document.mutations:
+            names = ", ".join(sorted(document.mutations))
+            log.info("%s asks for %s", identity_of(request).person, names[:500])
+        answer = await super().execute_graphql_request(request, query, variables, operation_name)
+        if (refused := request.scope[CONTEXT].refused) is not None:
+            log.warning("refused a run of %s: %s", identity_of(request).person, refused)
+            return _refusal(Refused(str(refused)))
+        return answer
 
     async def execute_graphql_subscription(
         self,
@@ -102,12 +111,6 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
             return verdict
         assert isinstance(document, Document)
         return document
-
-    @staticmethod
-    def _note(request: Request, document: Document) -> None:
-        if document.mutations:
-            names = ", ".join(sorted(document.mutations))
-            log.info("%s asked for %s", identity_of(request).person, names[:500])
 
 
 def _refusal(refused: Refused) -> JSONResponse:

@@ -48,7 +48,7 @@ class PersonRuns(RunDomain):
 
     def __init__(self, instance: PersonInstance) -> None:
         super().__init__(instance)
-        self.person = instance.person
+        self.view = instance
 
     def create_run(self, **said: Any) -> DagsterRun:
         """Make a run that says who launched it; every way to launch or repeat one comes through here."""
@@ -58,7 +58,7 @@ class PersonRuns(RunDomain):
         known = {**(snapshot.tags if snapshot else {})}
         if parent is not None and parent.job_name == said["job_name"]:
             known |= parent.tags
-        tags = stamped(said.pop("tags", None), known, self.person)
+        tags = self.view.stamp(said.pop("tags", None), known)
         return super().create_run(tags=tags, **said)
 
 
@@ -66,6 +66,7 @@ class PersonInstance(DagsterInstance):
     """The host's instance as one person has it; storages, launcher and coordinator are the host's own."""
 
     person: str
+    refused: TagRefused | None  # what this request was refused for, which Dagster hides in its answer
 
     @classmethod
     def of(cls, instance: DagsterInstance, person: str) -> Self:
@@ -74,7 +75,16 @@ class PersonInstance(DagsterInstance):
         made.__dict__.update(instance.__dict__)
         made.__dict__.pop("run_domain", None)
         made.person = person
+        made.refused = None
         return made
+
+    def stamp(self, tags: Mapping[str, Any] | None, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Return tags in the person's name; TagRefused for one that only the host sets."""
+        try:
+            return stamped(tags, known, self.person)
+        except TagRefused as error:
+            self.refused = error
+            raise
 
     @cached_property
     def run_domain(self) -> RunDomain:
@@ -84,7 +94,7 @@ class PersonInstance(DagsterInstance):
     def add_backfill(self, partition_backfill: PartitionBackfill) -> None:
         """Keep a backfill that says who launched it; its runs take its tags."""
         repeated = self.get_backfill(partition_backfill.tags.get(PARENT_BACKFILL_ID_TAG, ""))
-        tags = stamped(partition_backfill.tags, repeated.tags if repeated else {}, self.person)
+        tags = self.stamp(partition_backfill.tags, repeated.tags if repeated else {})
         super().add_backfill(partition_backfill._replace(tags=tags))
 
 
@@ -106,6 +116,12 @@ class PersonContext(WorkspaceRequestContext):
         )
         made.identity = identity
         return made
+
+    @property
+    def refused(self) -> TagRefused | None:
+        """What the request was refused for by the tags it brought."""
+        view = self.instance
+        return view.refused if isinstance(view, PersonInstance) else None
 
     @property
     def permissions(self) -> Mapping[str, PermissionResult]:

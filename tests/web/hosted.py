@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import pytest
 import uvicorn
 
+from openclaw_dagster.clock import SystemClock
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.settings import read_settings
 from openclaw_dagster.store.tokens import Tokens
@@ -61,6 +62,18 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.text)
+
+
+class MovedClock(SystemClock):
+    """The machine's clock, moved forward by what a test says."""
+
+    ahead = 0
+
+    def now(self) -> int:
+        return super().now() + self.ahead
+
+    def advance(self, milliseconds: int) -> None:
+        self.ahead += milliseconds
 
 
 def free_port() -> int:
@@ -144,7 +157,8 @@ class Hosted:
         (dagster / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
         for variable, value in {
             "CLAW_HOME": str(home), "CLAW_SPECS": str(specs), "CLAW_ENVIRONMENT": name, "DAGSTER_HOME": str(dagster),
-            "PYTHONPATH": str(ROOT), "CLAW_PORT": str(self.port), "CLAW_PUBLIC_URL": self.url, "CLAW_DATABASE_URL": database or "",
+            "PYTHONPATH": str(ROOT),
+            "CLAW_PORT": str(self.port), "CLAW_PUBLIC_URL": self.url, "CLAW_DATABASE_URL": database or "",
         }.items():  # fmt: skip
             patch.setenv(variable, value)
         workspace = home / "workspace.yaml"
@@ -152,7 +166,8 @@ class Hosted:
             "load_from:\n  - python_module: {module_name: openclaw_dagster.definitions, location_name: openclaw}\n"
         )
         self.specs = specs
-        self.shop = Workspace(read_settings())
+        self.clock = MovedClock()
+        self.shop = Workspace(read_settings(), clock=self.clock)
         self.app = app_of(self.shop, workspace)
         config = uvicorn.Config(
             self.app,
