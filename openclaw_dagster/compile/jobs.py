@@ -17,6 +17,7 @@ from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import Stage, System
 from openclaw_dagster.spec.units import format_duration
 from openclaw_dagster.store.case import Case
+from openclaw_dagster.warm.limits import pool_of
 
 #: How many cases a run's page names one by one.
 MOST_NAMED = 50
@@ -123,6 +124,7 @@ def _stage_op(shop: Workspace, system: System, stage: Stage) -> dg.OpDefinition:
         outs={"cases": dg.Out(dg.Nothing, is_required=False, description="The cases that go on.")},
         required_resource_keys={"cases"},
         tags={"claw/kind": stage.kind},
+        pool=pool_of(system, stage),
     )
 
 
