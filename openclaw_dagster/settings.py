@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from openclaw_dagster.errors import ClawError
 
 #: The file of a home in which a host leaves where people reach it.
 ADDRESS = "address"
+#: Where runs are executed: by warm processes of this machine, or by Celery workers on as many hosts as there are.
+LAUNCHERS = ("warm", "celery")
+BROKERS = ("redis", "rediss", "amqp", "amqps", "pyamqp")
 #: The variables behind the settings that a command may be given.
 _VARIABLES = {
     "specs": "CLAW_SPECS",
@@ -45,6 +49,13 @@ class Settings:
     port: int  # CLAW_PORT
     public_url: str  # CLAW_PUBLIC_URL: how people reach this host, for links
     workers: int  # CLAW_WORKERS: warm processes that execute runs; 0 leaves every run to a process of its own
+    launcher: str = "warm"  # CLAW_LAUNCHER: `warm` executes runs on this machine, `celery` on worker hosts
+    broker: str = field(default="", repr=False)  # CLAW_BROKER_URL: the Redis or RabbitMQ between the hosts
+
+    @property
+    def broker_shown(self) -> str:
+        """The broker's address as it may be printed: without user and password."""
+        return shown(self.broker)
 
     @property
     def environment_file(self) -> Path:
@@ -72,6 +83,8 @@ def read_settings(**overrides: str | None) -> Settings:
     workers = said("workers", "2")
     if not workers.isdigit() or int(workers) > 64:
         raise BadSetting(name="CLAW_WORKERS", value=workers, problem="write a number from 0 to 64")
+    launcher, broker = said("launcher", "warm"), said("broker_url", "")
+    _check_launcher(launcher, broker, database)
     return Settings(
         home=home,
         specs=Path(said("specs", "claw_specs")).absolute(),
@@ -81,7 +94,34 @@ def read_settings(**overrides: str | None) -> Settings:
         port=int(port),
         public_url=said("public_url", _public_url(home, host, said("port", ""))).rstrip("/"),
         workers=int(workers),
+        launcher=launcher,
+        broker=broker,
     )
+
+
+def _check_launcher(launcher: str, broker: str, database: str) -> None:
+    if launcher not in LAUNCHERS:
+        raise BadSetting(name="CLAW_LAUNCHER", value=launcher, problem=f"write {' or '.join(LAUNCHERS)}")
+    if launcher != "celery":
+        return
+    if urlsplit(broker).scheme not in BROKERS:
+        raise BadSetting(
+            name="CLAW_BROKER_URL",
+            value=shown(broker),
+            problem="with CLAW_LAUNCHER=celery write redis://host:6379/0 or amqp://user:password@host//",
+        )
+    if database.startswith("sqlite"):
+        raise BadSetting(
+            name="CLAW_LAUNCHER",
+            value=launcher,
+            problem="several hosts share a ledger on Postgres: set CLAW_DATABASE_URL",
+        )
+
+
+def shown(url: str) -> str:
+    """Return an address as it may be printed: without user, password and options."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme else ""
 
 
 def _public_url(home: Path, host: str, port: str) -> str:
@@ -132,6 +172,8 @@ def as_variables(settings: Settings) -> dict[str, str]:
         "CLAW_PORT": str(settings.port),
         "CLAW_PUBLIC_URL": settings.public_url,
         "CLAW_WORKERS": str(settings.workers),
+        "CLAW_LAUNCHER": settings.launcher,
+        "CLAW_BROKER_URL": settings.broker,
     }
 
 

@@ -6,16 +6,28 @@ import re
 import sys
 import threading
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from openclaw_dagster.cli.instance import alone, prepare
+from openclaw_dagster.cli.instance import Home, alone, prepare
 from openclaw_dagster.cli.processes import Supervisor, python
 from openclaw_dagster.settings import Settings, read_settings
 
 COLOURS = {"claw": "1", "web": "36", "daemon": "35", "code": "34"}
+
+
+class Role(StrEnum):
+    """What a host does; without a choice, all of it."""
+
+    WEB = "web"
+    DAEMON = "daemon"
+    WORKER = "worker"
+
+
+EVERY = frozenset(Role)
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +40,12 @@ def register(app: typer.Typer) -> None:
 
 Port = Annotated[int | None, typer.Option(help="Port to listen on, on loopback.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show everything Dagster's processes say.")]
+Only = Annotated[
+    list[Role] | None,
+    typer.Option(
+        help="Run this part alone: web, daemon or worker. Give it twice for two; without it, all run."
+    ),
+]
 
 
 def dev(port: Port = None, verbose: Verbose = False) -> None:
@@ -41,9 +59,15 @@ def dev(port: Port = None, verbose: Verbose = False) -> None:
     _run(_settings(port), verbose=verbose, watch=True)
 
 
-def serve(port: Port = None, verbose: Verbose = False) -> None:
-    """Run everything on this machine, as `claw dev` does, without watching files."""
-    _run(_settings(port), verbose=verbose, watch=False)
+def serve(port: Port = None, verbose: Verbose = False, only: Only = None) -> None:
+    """Run everything on this machine, as `claw dev` does, without watching files.
+
+    With CLAW_LAUNCHER=celery the parts may run on machines of their own: `web` takes events, `daemon`
+    keeps schedules, `worker` executes runs. Each has a CLAW_HOME of its own; Postgres and the broker are shared.
+
+    Example:  claw serve --only worker
+    """
+    _run(_settings(port), verbose=verbose, watch=False, roles=frozenset(only or EVERY))
 
 
 def demo(port: Port = None, verbose: Verbose = False) -> None:
@@ -65,42 +89,71 @@ def _settings(port: int | None) -> Settings:
     return read_settings(port=str(port) if port else None)
 
 
-def _run(settings: Settings, *, verbose: bool, watch: bool, demo: bool = False) -> None:
-    with alone(settings):
-        _run_alone(settings, verbose=verbose, watch=watch, demo=demo)
+def _run(
+    settings: Settings, *, verbose: bool, watch: bool, demo: bool = False, roles: frozenset[Role] = EVERY
+) -> None:
+    with alone(settings, listens=Role.WEB in roles):
+        _run_alone(settings, verbose=verbose, watch=watch, demo=demo, roles=roles)
 
 
-def _run_alone(settings: Settings, *, verbose: bool, watch: bool, demo: bool) -> None:
+def _run_alone(settings: Settings, *, verbose: bool, watch: bool, demo: bool, roles: frozenset[Role]) -> None:
     from openclaw_dagster.runtime.workspace import Workspace
     from openclaw_dagster.web.secrets import check_door
 
     shop = Workspace(settings)
     for refused in shop.project.refused:
         typer.echo(refused.render() + "\n", err=True)
-    check_door(shop)
+    if Role.WEB in roles:
+        check_door(shop)
     home = prepare(settings)
     supervisor = Supervisor(_say, verbose)
-    _say("claw", f"environment {settings.environment}, ledger {_shown(settings)}")
+    broker = f", broker {settings.broker_shown}" if settings.broker else ""
+    _say("claw", f"environment {settings.environment}, ledger {_shown(settings)}{broker}")
     environment = home.environment()
     try:
         _initialise(environment)
         home.socket.unlink(missing_ok=True)
-        module = ("--module-name", "openclaw_dagster.definitions", "--location-name", "openclaw")
-        code = python("dagster", "api", "grpc", "--socket", str(home.socket), *module)
-        supervisor.start("code", code, environment)
-        _wait_for(home.socket)
-        if settings.workers:
-            supervisor.start("pool", python("openclaw_dagster.warm.pool"), environment)
-        supervisor.start("web", python("openclaw_dagster.cli", "web"), environment)
-        supervisor.start("daemon", python("dagster._daemon", "run", "-w", str(home.workspace)), environment)
-        announce = threading.Thread(target=_announce, args=(shop.settings, supervisor, demo), daemon=True)
-        announce.start()
+        if roles & {Role.WEB, Role.DAEMON}:
+            module = ("--module-name", "openclaw_dagster.definitions", "--location-name", "openclaw")
+            code = python("dagster", "api", "grpc", "--socket", str(home.socket), *module)
+            supervisor.start("code", code, environment)
+            _wait_for(home.socket)
+        if Role.WORKER in roles and settings.workers:
+            supervisor.start(*_workers(home), environment)
+        if Role.WEB in roles:
+            supervisor.start("web", python("openclaw_dagster.cli", "web"), environment)
+        if Role.DAEMON in roles:
+            daemon = python("dagster._daemon", "run", "-w", str(home.workspace))
+            supervisor.start("daemon", daemon, environment)
+        if Role.WEB in roles:
+            announce = threading.Thread(target=_announce, args=(shop.settings, supervisor, demo), daemon=True)
+            announce.start()
         changes = _Watch(settings.specs)
         supervisor.run(lambda: _reload(changes, supervisor, settings) if watch else None)
     finally:
         _say("claw", "stopping")
         supervisor.stop()
         home.socket.unlink(missing_ok=True)
+
+
+def _workers(home: Home) -> tuple[str, list[str]]:
+    """Return the name and the command of what executes runs here."""
+    if home.settings.launcher == "warm":
+        return "pool", python("openclaw_dagster.warm.pool")
+    # each home is a host of its own for Celery, also where several stand on one machine
+    name, count = f"{home.socket.stem}@%h", str(home.settings.workers)
+    words = (
+        "worker",
+        "--concurrency",
+        count,
+        "--hostname",
+        name,
+        "--loglevel",
+        "WARNING",
+        "--queues",
+        "dagster",
+    )
+    return "worker", python("celery", "-q", "-A", "openclaw_dagster.warm.hands", *words, "--without-mingle")
 
 
 def _initialise(environment: dict[str, str]) -> None:
@@ -179,7 +232,7 @@ def _reload(changes: _Watch, supervisor: Supervisor, settings: Settings) -> None
         _say("claw", "files changed and are not loaded: what ran before goes on")
         return
     _say("claw", "files changed: loading them")
-    supervisor.restart("code", "pool", "web")
+    supervisor.restart("code", "pool", "worker", "web")
 
 
 def _shown(settings: Settings) -> str:

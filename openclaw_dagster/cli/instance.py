@@ -22,14 +22,22 @@ DAGSTER_YAML = """\
 # Written once by openclaw; yours to change from here on.
 telemetry: {{enabled: false}}
 nux: {{enabled: false}}
-run_launcher: {{module: openclaw_dagster.warm.launcher, class: WarmRunLauncher}}
+run_launcher: {launcher}
 run_monitoring:
-  {{enabled: true, poll_interval_seconds: 5, max_resume_run_attempts: 0, max_runtime_seconds: 3600}}
+  {{enabled: true, poll_interval_seconds: 5, start_timeout_seconds: 60, max_resume_run_attempts: 0,
+    max_runtime_seconds: 3600}}
 concurrency: {{runs: {{max_concurrent_runs: 4}}}}
 compute_logs: {{module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}}
 sensors: {{use_threads: true, num_workers: 2}}
 schedules: {{use_threads: true, num_workers: 2}}
 {storage}"""
+
+#: `run_launcher` of each kind of CLAW_LAUNCHER.
+LAUNCHERS = {
+    "warm": "{module: openclaw_dagster.warm.launcher, class: WarmRunLauncher}",
+    "celery": "{module: openclaw_dagster.warm.hosts, class: HostsRunLauncher,\n"
+    "  config: {broker: {env: CLAW_BROKER_URL}}}",
+}
 
 SQLITE = """\
 run_storage: {module: openclaw_dagster.warm.storage, class: WarmRunStorage,
@@ -54,6 +62,15 @@ class HomeTaken(ClawError):
     code = "CLAW721"
 
 
+class OtherLauncher(ClawError):
+    """
+    CLAW_LAUNCHER is {launcher}, and {file} was written for another one: change `run_launcher` in it, or remove
+    the file and it is written anew.
+    """
+
+    code = "CLAW722"
+
+
 @dataclass(frozen=True)
 class Home:
     """Where the processes of one host meet."""
@@ -74,13 +91,15 @@ class Home:
 
 
 def prepare(settings: Settings) -> Home:
-    """Make the folders and files the processes need, leaving alone what is there already."""
+    """Make the folders and files the processes need, leaving alone what is there already; OtherLauncher."""
     dagster = Path(variable("DAGSTER_HOME") or settings.home / "dagster")
     dagster.mkdir(parents=True, exist_ok=True)
     config = dagster / "dagster.yaml"
     if not config.exists():
         storage = POSTGRES if settings.database.startswith("postgres") else SQLITE
-        config.write_text(DAGSTER_YAML.format(storage=storage))
+        config.write_text(DAGSTER_YAML.format(storage=storage, launcher=LAUNCHERS[settings.launcher]))
+    elif any(_class(other) in config.read_text() for other in LAUNCHERS if other != settings.launcher):
+        raise OtherLauncher(launcher=settings.launcher, file=config)
     # a socket's path may have a hundred letters only, whatever the home is called
     mark = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
     socket = Path(tempfile.gettempdir()) / f"claw-{os.getuid()}-{mark}.sock"
@@ -90,16 +109,21 @@ def prepare(settings: Settings) -> Home:
     return Home(settings, dagster, workspace, socket)
 
 
+def _class(launcher: str) -> str:
+    return LAUNCHERS[launcher].partition("class: ")[2].rstrip("}").partition(",")[0]
+
+
 @contextmanager
-def alone(settings: Settings) -> Iterator[None]:
-    """Hold this home as its only host: two would take each other's sockets; HomeTaken, PortTaken."""
+def alone(settings: Settings, *, listens: bool = True) -> Iterator[None]:
+    """Hold this home as its only host: two would take each other's sockets; HomeTaken, PortTaken if it `listens`."""
     settings.home.mkdir(parents=True, exist_ok=True)
     with (settings.home / "host.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise HomeTaken(home=settings.home) from None
-        _check_port(settings)
+        if listens:
+            _check_port(settings)
         yield
 
 

@@ -13,10 +13,12 @@ import dagster as dg
 from openclaw_dagster.runtime import tags
 from openclaw_dagster.runtime.advance import close, hold, pass_stage
 from openclaw_dagster.runtime.batch import Batch
+from openclaw_dagster.runtime.refusals import note
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import Stage, System
 from openclaw_dagster.spec.units import format_duration
 from openclaw_dagster.store.case import Case
+from openclaw_dagster.warm.limits import pool_of
 
 #: How many cases a run's page names one by one.
 MOST_NAMED = 50
@@ -83,19 +85,32 @@ def _cases(shop: Workspace) -> dg.ResourceDefinition:
         run = context.run
         claim = run.tags.get(tags.CLAIM) if run else None
         if run is None or claim is None:
-            return Refusal(
+            return _refuse(
+                shop,
+                run,
                 "This run holds no claim, so it has no case to move. "
-                "Cases begin with events: post to the webhook, or use `claw send`."
+                "Cases begin with events: post to the webhook, or use `claw send`.",
             )
         batch = hold(shop, claim, run_id=run.run_id, host=socket.gethostname())
         if not batch.cases and run.parent_run_id:
-            return Refusal(
+            return _refuse(
+                shop,
+                run,
                 "The cases of this run have gone on without it, and nothing is done twice. "
-                "Dead letters are redriven with `claw dlq redrive`."
+                "Dead letters are redriven with `claw dlq redrive`.",
             )
         return batch
 
     return dg.ResourceDefinition(take, description="The cases this run holds, by its claim.")
+
+
+def _refuse(shop: Workspace, run: dg.DagsterRun | None, why: str) -> Refusal:
+    """Refuse a run its cases, and write it down: somebody may have tried to get past a checkpoint."""
+    if run is not None:
+        about = {"run": run.run_id, "job": run.job_name, "ops": ", ".join(run.op_selection or ())[:400]}
+        parent = {"parent": run.parent_run_id} if run.parent_run_id else {}
+        note(shop, "run", why, person=run.tags.get(tags.LAUNCHED_BY, ""), about=about | parent)
+    return Refusal(why)
 
 
 def _batch(context: dg.OpExecutionContext) -> Batch:
@@ -112,6 +127,10 @@ def _stage_op(shop: Workspace, system: System, stage: Stage) -> dg.OpDefinition:
         passed = pass_stage(batch, stage.name)
         for case in passed.took_part:
             context.log.info(_line(batch, case, stage))
+        waits = [case for one in passed.took_part if (case := _waiting(batch, one, stage)) is not None]
+        if waits:
+            context.instance.add_run_tags(context.run_id, {tags.WAITING: stage.name})
+            yield dg.Output(None, "waiting", metadata=_requests(shop, waits, stage))
         if passed.going:
             yield dg.Output(None, "cases", metadata=_metadata(shop, batch, passed.took_part))
 
@@ -120,10 +139,43 @@ def _stage_op(shop: Workspace, system: System, stage: Stage) -> dg.OpDefinition:
         name=f"{system.name}__{stage.name}",
         description=_describe(system, stage),
         ins={f"after_{name}": dg.In(dg.Nothing) for name in stage.after},
-        outs={"cases": dg.Out(dg.Nothing, is_required=False, description="The cases that go on.")},
+        outs=_outs(system, stage),
         required_resource_keys={"cases"},
-        tags={"claw/kind": stage.kind},
+        tags={"claw/kind": _kind(system, stage)},
+        pool=pool_of(system, stage),
     )
+
+
+def _kind(system: System, stage: Stage) -> str:
+    gated = stage.kind == "step" and system.step(stage.name).checkpoint is not None
+    return "checkpoint" if gated else stage.kind
+
+
+def _outs(system: System, stage: Stage) -> dict[str, dg.Out]:
+    outs = {"cases": dg.Out(dg.Nothing, is_required=False, description="The cases that go on.")}
+    if _kind(system, stage) == "checkpoint":
+        outs["waiting"] = dg.Out(
+            dg.Nothing,
+            is_required=False,
+            description="The cases that wait for people; nobody runs on for them.",
+        )
+    return outs
+
+
+def _waiting(batch: Batch, case: Case, stage: Stage) -> Case | None:
+    """Return the case as it is now, when it waits at the checkpoint of the stage."""
+    now = batch.left.get(case.id)
+    gate = now.facts.gates.get(stage.name) if now else None
+    return now if gate is not None and gate.open else None
+
+
+def _requests(shop: Workspace, cases: Sequence[Case], stage: Stage) -> dict[str, Any]:
+    """Return the links to the pages on which people answer."""
+    found: dict[str, Any] = {"waiting": len(cases)}
+    for case in cases[:MOST_NAMED]:
+        page = f"{shop.settings.public_url}/claw/checkpoints/{case.id}/{stage.name}"
+        found[case.key[:200]] = dg.MetadataValue.url(page)
+    return found
 
 
 def _close_op(shop: Workspace, system: System, leaves: Sequence[str]) -> dg.OpDefinition:
@@ -178,6 +230,8 @@ def _line(batch: Batch, case: Case, stage: Stage) -> str:
     now = batch.cases.get(case.id) or batch.left[case.id]
     if stage.kind == "decision" and stage.name in now.facts.decisions:
         return f"{case.id}: {now.facts.decisions[stage.name].reason}"
-    fact = now.facts.steps.get(stage.name)
+    fact, gate = now.facts.steps.get(stage.name), now.facts.gates.get(stage.name)
+    if gate is not None and gate.open:
+        return f"{case.id}: {stage.name} waits for {' or '.join(gate.roles)}"
     said = f"{stage.name} {fact.state}" if fact else f"{stage.name} failed: {now.facts.why}"
     return f"{case.id}: {said}" + (f" ({fact.error})" if fact and fact.error else "")

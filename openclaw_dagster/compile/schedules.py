@@ -10,7 +10,7 @@ import dagster as dg
 from cronsim import CronSim
 
 from openclaw_dagster.clock import MINUTE
-from openclaw_dagster.runtime.intake import arrival
+from openclaw_dagster.runtime import intake
 from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
@@ -35,10 +35,8 @@ def _schedule(shop: Workspace, system: System, trigger: ScheduleTrigger) -> dg.S
         if (why := missed(trigger, at, shop.clock.now())) is not None:
             yield dg.SkipReason(why)
             return
-        moment = at.isoformat(timespec="seconds").replace("+00:00", "Z")
-        local = at.astimezone(ZoneInfo(trigger.timezone)).isoformat()
-        payload = {"tick": {"trigger": trigger.name, "at": moment, "local": local}}
-        (receipt,) = shop.ledger.receive([arrival(system, trigger, payload, moment)])
+        payload, moment = intake.tick(trigger, int(at.timestamp() * 1000))
+        (receipt,) = shop.ledger.receive([intake.arrival(system, trigger, payload, moment)])
         only = [receipt.case_id] if receipt.case_id else []
         claim = shop.ledger.claim(
             system.name, limit=1, lease=shop.environment.lease, by="schedule", only=only

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.operations import NotSaid
+from openclaw_dagster.runtime.refusals import HOST, KEEP
 from openclaw_dagster.runtime.trouble import short
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.store.events import Arrival
@@ -43,6 +44,4 @@ def _check(shop: Workspace, scope: str, by: str, reason: str) -> None:
 def _told(shop: Workspace, name: str, scope: str, by: str, reason: str) -> Arrival:
     payload = {"scope": scope, "by": by, "reason": short(reason)}
     key = new_id("hold", shop.clock.now())
-    return Arrival(
-        system="host", name=name, source="person", key=key, payload=payload, retention=365 * 86_400_000
-    )
+    return Arrival(system=HOST, name=name, source="person", key=key, payload=payload, retention=KEEP)

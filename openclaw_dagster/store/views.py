@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -55,12 +56,13 @@ class Views:
 
     def due(self, systems: Collection[str]) -> Agenda:
         """Return what is due of some systems."""
-        now = self.clock.now()
         with self.database.read() as connection:
             held = {hold.scope for hold in read_holds(connection)}
-            free = [(one,) for one in sorted(systems) if one not in held]
-            asked = sa.values(sa.column("name", sa.Text), name="asked").data(free)
-            found = connection.execute(_line(asked.cte("asked"), now)).all() if free else []
+            free = [name for name in sorted(systems) if name not in held]
+            if not free:
+                return Agenda((), None)
+            names = {f"name{number}": name for number, name in enumerate(free)}
+            found = connection.execute(_line(tuple(names)), {**names, "now": self.clock.now()}).all()
         lines = [(row[0], row[1 : 1 + len(t.RANKS)], row[1 + len(t.RANKS) :]) for row in found]
         due = [Due(name, min(sum(counts), MANY), counts[0] > 0) for name, counts, _ in lines if any(counts)]
         later = [at for _, _, firsts in lines for at in firsts if at is not None]
@@ -94,9 +96,8 @@ class Views:
         if key is not None:
             query = query.where(t.cases.c.key == key)
         for column, value in ((t.cases.c.system, system), (t.cases.c.state, state)):
-            if (
-                value is not None
-            ):  # a key has few cases: beside it no index is to be asked for the many of a state
+            if value is not None:
+                # a key has few cases: beside it no index is to be asked for the many of a system or a state
                 query = query.where((column if key is None else column.concat("")) == value)
         if before is not None:
             query = query.where(t.cases.c.id < before)
@@ -168,20 +169,19 @@ class Views:
             return [dict(row._mapping) for row in connection.execute(query)]
 
 
-def _line(asked: sa.CTE, now: int) -> sa.Select[Any]:
-    """Return for each system how many cases of each rank are due, up to MANY, and when the next one of each will be.
+@cache
+def _line(names: tuple[str, ...]) -> sa.TextClause:
+    """Return the question how many cases of each rank a system has due, up to MANY, and when each rank's next is due.
 
-    Each is a stretch of one index, read from its begin: what waits, or has ended, is not passed over.
+    Each is a stretch of one index, read from its begin: what waits for later, or has ended, is not passed over.
     """
-    cases = t.cases.c
-    counts: list[sa.ScalarSelect[int]] = []
-    firsts: list[sa.ScalarSelect[int]] = []
-    for rank in t.RANKS:
-        ours = sa.and_(cases.system == asked.c.name, cases.rank == rank)
-        some: sa.Select[Any] = (
-            sa.select(sa.literal_column("1")).where(ours, cases.due_at <= now).limit(MANY).correlate(asked)
-        )
-        counts.append(sa.select(sa.func.count()).select_from(some.subquery()).scalar_subquery())
-        first = sa.select(cases.due_at).where(ours, cases.due_at > now).order_by(cases.due_at).limit(1)
-        firsts.append(first.correlate(asked).scalar_subquery())
-    return sa.select(asked.c.name, *counts, *firsts).order_by(asked.c.name)
+    ours = "FROM claw_cases WHERE system = asked.name AND rank ="
+    counts = [
+        f"(SELECT count(*) FROM (SELECT 1 {ours} {rank} AND due_at <= :now LIMIT {MANY}) AS first)"
+        for rank in t.RANKS
+    ]
+    firsts = [f"(SELECT min(due_at) {ours} {rank} AND due_at > :now)" for rank in t.RANKS]
+    values = ", ".join(f"(:{name})" for name in names)
+    return sa.text(
+        f"WITH asked (name) AS (VALUES {values}) SELECT name, {', '.join(counts + firsts)} FROM asked ORDER BY name"
+    )

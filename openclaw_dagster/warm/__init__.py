@@ -3,6 +3,8 @@
 launcher    hands a run to the pool, or to Dagster's own launcher when it is down
 pool        the process that keeps warm workers
 worker      executes one run after another
+hosts       a Dagster run launcher that hands runs to Celery workers on other machines
+hands       what such a worker executes
 undertaker  says that a run's worker died, and makes its cases due again
 express     turns due cases into runs as soon as there is room
 limits      the limits of dagster.yaml, for the path that skips Dagster's queue

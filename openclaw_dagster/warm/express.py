@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +15,20 @@ from dagster._core.remote_representation.external import RemoteJob
 from dagster._core.workspace.context import WorkspaceProcessContext
 
 from openclaw_dagster.errors import ClawError
-from openclaw_dagster.runtime.backlog import batch_size
-from openclaw_dagster.runtime.tags import run_tags
+from openclaw_dagster.runtime.tags import lineage, run_tags
 from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.store.agenda import turn
 from openclaw_dagster.store.ledger import Claim
-from openclaw_dagster.store.views import Due
 from openclaw_dagster.warm.launcher import idle_of
-from openclaw_dagster.warm.limits import room, tags_allow
+from openclaw_dagster.warm.limits import MOST, Room
+from openclaw_dagster.warm.turns import turns
 
 log = logging.getLogger(__name__)
 
 #: Seconds between looks while cases wait for a free worker.
 CROWDED = 0.02
+#: Seconds between looks while cases wait for room within the limits of `dagster.yaml`, or for their code.
+FULL = 0.1
 #: Seconds between looks when nobody woke us: for retries that come due, and for cases made due elsewhere.
 QUIET = 1.0
 
@@ -49,7 +51,8 @@ class Express:
         self.instance = context.instance
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._plans: dict[tuple[str, str], Plan] = {}
+        self._plans: dict[str, tuple[str, Plan]] = {}
+        self._away: set[str] = set()
         self._paused: tuple[float, frozenset[str]] = (0.0, frozenset())
         self._thread = threading.Thread(target=self._run, name="claw-express", daemon=True)
 
@@ -93,44 +96,49 @@ class Express:
     def _look(self) -> float:
         """Launch runs for what is due; return the seconds until the next look."""
         due = self.shop.ledger.due(self.shop.systems)
-        waiting = [one for one in due.systems if one.system not in self._stopped()]
+        waiting = [one.system for one in due.systems if one.system not in self._stopped()]
         if not waiting:
             return min(QUIET, max(0.0, ((due.next_at or 1 << 60) - self.shop.clock.now()) / 1000))
-        free = self._room()
-        for one in waiting:
-            free -= self._dispatch(one, free, sum(other.count for other in waiting))
-        return CROWDED if free <= 0 else 0.0
-
-    def _room(self) -> int:
-        """Return how many runs can begin at once: within the instance's limits, and with a worker each."""
-        free = room(self.instance)
         idle = idle_of(self.instance.run_launcher)
-        return free if idle is None else min(free, idle)
+        if idle == 0:
+            return CROWDED
+        with turn(self.shop.ledger.database) as mine:
+            return self._dispatch(waiting, idle) if mine else CROWDED
 
-    def _dispatch(self, one: Due, free: int, waiting: int) -> int:
-        """Launch as many runs for one system as there is room for; return how many."""
-        system = self.shop.systems[one.system]
-        launched = 0
-        while launched < free:
-            size = batch_size(waiting, free, system.batch)
-            if not tags_allow(self.instance, {"claw/system": one.system}):
-                break
-            claim = self.shop.ledger.claim(
-                one.system, limit=size, lease=self.shop.environment.lease, by="express"
-            )
-            if claim is None:
-                break
-            self._launch(claim)
-            launched += 1
-        return launched
-
-    def _launch(self, claim: Claim) -> None:
+    def _dispatch(self, systems: Sequence[str], idle: int | None) -> float:
+        """Launch a run for each idle worker, or each process there may be; return the seconds until the next look."""
+        room = Room(self.instance)
+        # without a pool a run is a process of its own: where nothing is limited, each case would be one
+        most = room.free(MOST) if idle is None else min(room.free(), idle)
         request = self.context.create_request_context()
+        launched = 0
+        for claim in turns(
+            self.shop, room, systems, most=most, by="express", job_tags=lambda one: self._tags(request, one)
+        ):
+            self._launch(claim, request)
+            launched += 1
+        if not launched:
+            return FULL
+        return CROWDED if launched == most else 0.0
+
+    def _tags(self, request: Any, system: str) -> Mapping[str, str] | None:
+        """Return the tags of a system's job; None while no code location has it, so that nothing is claimed in vain."""
+        try:
+            tags = self._plan(request, system).job.run_tags or {}
+        except LocationAway as away:
+            if system not in self._away:
+                log.warning("%s", away)
+            self._away.add(system)
+            return None
+        self._away.discard(system)
+        return tags
+
+    def _launch(self, claim: Claim, request: Any) -> None:
         try:
             plan = self._plan(request, claim.system)
             run = self.instance.create_run(
                 job_name=claim.system, run_id=None, run_config={}, status=DagsterRunStatus.NOT_STARTED,
-                tags={**(plan.job.run_tags or {}), **run_tags(claim), "dagster/run_key": claim.id},
+                tags={**(plan.job.run_tags or {}), **run_tags(claim), **lineage(claim), "dagster/run_key": claim.id},
                 root_run_id=None, parent_run_id=None, step_keys_to_execute=None, execution_plan_snapshot=plan.snapshot,
                 job_snapshot=plan.job.job_snapshot, parent_job_snapshot=plan.job.parent_job_snapshot, asset_selection=None,
                 asset_check_selection=None, resolved_op_selection=None, op_selection=None,
@@ -145,15 +153,18 @@ class Express:
 
     def _plan(self, request: Any, system: str) -> Plan:
         location = self._location(request, system)
-        key = (system, location.server_id if hasattr(location, "server_id") else location.name)
-        if key not in self._plans:
-            repository = next(iter(location.get_repositories().values()))
-            job = location.get_job(JobSubsetSelector(location.name, repository.name, system, None))
-            plan = location.get_execution_plan(
-                job, {}, step_keys_to_execute=None, known_state=None, instance=self.instance
-            )
-            self._plans[key] = Plan(job, plan.execution_plan_snapshot, repository.asset_graph)
-        return self._plans[key]
+        server = location.server_id if hasattr(location, "server_id") else location.name
+        known = self._plans.get(system)
+        if known is not None and known[0] == server:
+            return known[1]
+        repository = next(iter(location.get_repositories().values()))
+        job = location.get_job(JobSubsetSelector(location.name, repository.name, system, None))
+        plan = location.get_execution_plan(
+            job, {}, step_keys_to_execute=None, known_state=None, instance=self.instance
+        )
+        made = Plan(job, plan.execution_plan_snapshot, repository.asset_graph)
+        self._plans[system] = (server, made)
+        return made
 
     def _location(self, request: Any, system: str) -> Any:
         for name in request.code_location_names:

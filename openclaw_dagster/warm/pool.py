@@ -195,22 +195,23 @@ class Pool:
 def main() -> None:
     """Import everything a run needs, then keep the pool until told to stop."""
     settings = read_settings()
-    importlib.import_module("openclaw_dagster.definitions")
-    _warm_up()
-    gc.collect()
-    gc.freeze()  # what is there now is shared by all workers for good
+    warm_up()
     Pool(socket_of(settings), settings.workers).run()
     sys.exit(0)
 
 
-def _warm_up() -> None:
-    """Build what Dagster builds at a first run: the repository, so that each worker inherits it."""
+def warm_up() -> None:
+    """Import and build what a first run would: the repository, so that each forked worker inherits it."""
+    importlib.import_module("openclaw_dagster.definitions")
     from dagster._core.code_pointer import ModuleCodePointer
     from dagster._core.definitions.reconstruct import ReconstructableRepository
 
     ReconstructableRepository(ModuleCodePointer("openclaw_dagster.definitions", "defs", None))
     import dagster._core.execution.api
     import dagster._grpc.types  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # what is there now is shared by all workers for good
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-from typing import Any
 
 from dagster import DagsterInstance
 from dagster._cli.api import _execute_run_command_body
@@ -22,13 +21,13 @@ def work(line: socket.socket, recycle: int) -> None:
     code = 0
     try:
         with DagsterInstance.get() as instance:
-            _keep_connections(instance)
+            keep_connections(instance)
             reader = line.makefile("r")
             for _ in range(recycle):
                 order = reader.readline()
                 if not order:
                     break
-                _execute(json.loads(order), instance)
+                execute(json.loads(order)["run"], instance)
                 line.sendall(b"done\n")
     except BaseException:  # a forked process must not run the code after the fork
         import traceback
@@ -39,21 +38,19 @@ def work(line: socket.socket, recycle: int) -> None:
         os._exit(code)
 
 
-def _execute(order: dict[str, Any], instance: DagsterInstance) -> None:
+def execute(run_id: str, instance: DagsterInstance) -> None:
     """Execute one run; its trouble is written to its own event log, so the worker goes on."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with capture_interrupts():
-            _execute_run_command_body(
-                order["run"], instance, lambda _event: None, set_exit_code_on_failure=False
-            )
+            _execute_run_command_body(run_id, instance, lambda _event: None, set_exit_code_on_failure=False)
     except KeyboardInterrupt:
         pass  # terminated after the last op: the run is settled
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _keep_connections(instance: DagsterInstance) -> None:
+def keep_connections(instance: DagsterInstance) -> None:
     """Let Postgres storage keep its connections between runs, as the webserver's does; SQLite has none to keep."""
     if type(instance.event_log_storage).__module__.startswith("dagster_postgres"):
         instance.optimize_for_webserver(statement_timeout=30_000, pool_recycle=3600, max_overflow=4)

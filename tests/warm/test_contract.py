@@ -12,12 +12,18 @@ from dagster import DagsterInstance
 from dagster._cli.api import _execute_run_command_body
 from dagster._core.definitions.selector import JobSubsetSelector
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, RunLauncher, WorkerStatus
+from dagster._core.op_concurrency_limits_counter import GlobalOpConcurrencyLimitsCounter
+from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
 from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
+from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES, RunOpConcurrency
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
+from dagster._core.storage.event_log.base import EventLogStorage
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 from dagster._utils.interrupts import capture_interrupts
+from dagster._utils.tags import TagConcurrencyLimitsCounter
 from dagster_webserver.webserver import DagsterWebserver
 
 
@@ -37,6 +43,12 @@ from dagster_webserver.webserver import DagsterWebserver
         (DagsterInstance.report_run_failed, "dagster_run message"),
         (DagsterInstance.optimize_for_webserver, "statement_timeout pool_recycle max_overflow"),
         (SqliteRunStorage.from_local, "base_dir inst_data"),
+        (TagConcurrencyLimitsCounter, "tag_concurrency_limits in_progress_tagged_items"),
+        (
+            GlobalOpConcurrencyLimitsCounter,
+            "instance runs in_progress_run_records concurrency_keys pool_limits slot_count_offset "
+            "pool_granularity concurrency_info_by_key",
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -50,6 +62,10 @@ def test_what_is_overridden_is_there() -> None:
         ConsolidatedSqliteEventLogStorage: "_connect has_table",
         SqliteRunStorage: "connect",
         DagsterWebserver: "build_routes create_asgi_app",
+        TagConcurrencyLimitsCounter: "is_blocked update_counters_with_launched_item",
+        GlobalOpConcurrencyLimitsCounter: "is_blocked update_counters_with_launched_item",
+        EventLogStorage: "get_concurrency_keys get_pool_limits initialize_concurrency_limit_to_default",
+        DagsterInstance: "get_concurrency_config global_op_concurrency_default_limit",
     }.items():
         for name in names.split():
             assert hasattr(owner, name), f"{owner.__name__}.{name}"
@@ -63,6 +79,25 @@ def test_what_is_read_is_there() -> None:
     assert issubclass(DefaultRunLauncher, RunLauncher)
     assert callable(capture_interrupts)
     assert WorkspaceFileTarget(["workspace.yaml"]).paths == ["workspace.yaml"]
+
+
+def test_dagsters_queue_counts_what_this_product_counts() -> None:
+    """Where its daemon counts otherwise, `warm/limits.py` has to follow."""
+    source = inspect.getsource(QueuedRunCoordinatorDaemon)
+    for words in (
+        "max_runs_to_launch = max_concurrent_runs - len(in_progress_run_records)",
+        "RunsFilter(statuses=ACTIVE_RUN_STATUSES)",
+        "sorted(runs, key=get_priority, reverse=True)",
+        "tag_concurrency_limits_counter.is_blocked(run)",
+        "global_concurrency_limits_counter.is_blocked(run)",
+    ):
+        assert words in source, words
+    fields = set(RunQueueConfig._fields)
+    assert {"max_concurrent_runs", "tag_concurrency_limits"} <= fields
+    assert {"should_block_op_concurrency_limited_runs", "op_concurrency_slot_buffer"} <= fields
+    made = RunOpConcurrency(root_key_counts={}, has_unconstrained_root_nodes=True, all_pools={"carrier"})
+    assert made.all_pools == {"carrier"}
+    assert [one.value for one in ACTIVE_RUN_STATUSES] == ["STARTING", "STARTED", "CANCELING"]
 
 
 def test_the_packages_that_must_match_do() -> None:
