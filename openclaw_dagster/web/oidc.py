@@ -101,7 +101,7 @@ class Provider:
                     self._endpoint("token_endpoint"), code=code, code_verifier=verifier, timeout=PATIENCE,
                     allow_redirects=False,
                 )  # fmt: skip
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:
             raise self._away(error) from error
         except AuthlibBaseError as error:
             raise LoginRefused(problem="the provider did not accept its own code") from error
