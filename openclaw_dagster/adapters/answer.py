@@ -51,7 +51,7 @@ def read_answer(call: Call, answer: Answer, now: int) -> Outcome:
     broke = status == 500 and not call.operation.idempotent
     if broke or status in _UNCLEAR or not 400 <= status < 600:
         return unclear(call.operation.effect, said)
-    return Failed(said, _retry_after(answer.header(b"retry-after"), now))
+    return Failed(said, retry_after(answer.header(b"retry-after"), now))
 
 
 def _took_place(call: Call, answer: Answer) -> Outcome:
@@ -92,7 +92,7 @@ def _location(answer: Answer) -> str:
     return host[:100] if host else "another place"
 
 
-def _retry_after(text: str, now: int) -> int | None:
+def retry_after(text: str, now: int) -> int | None:
     """Return the milliseconds to wait (RFC 9110, 10.2.3: seconds or a date), at most MAX_RETRY_AFTER."""
     text = text.strip()
     if text.isascii() and text.isdigit():

@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-
-import httpcore2
-import httpx2
 
 from openclaw_dagster.adapters.answer import Answer, read_answer
 from openclaw_dagster.adapters.call import Call
-from openclaw_dagster.adapters.guard import Blocked, Resolver, Unresolved, system_resolver
-from openclaw_dagster.adapters.limits import MAX_ANSWER
-from openclaw_dagster.adapters.outcome import Failed, Outcome, Refused, unclear
+from openclaw_dagster.adapters.exchange import Base, Line, Missing, no_answer, read_base
+from openclaw_dagster.adapters.guard import Resolver, system_resolver
+from openclaw_dagster.adapters.outcome import Failed, Outcome, Refused
 from openclaw_dagster.adapters.request import BadArguments, Request, build_request
 from openclaw_dagster.adapters.secrets import NoSecret, Secrets
-from openclaw_dagster.adapters.wire import Attempt, Wire, begin
+from openclaw_dagster.adapters.wire import Attempt
 from openclaw_dagster.clock import Clock
 from openclaw_dagster.spec.contracts import Contract
 from openclaw_dagster.spec.environment import HttpBinding
 
 #: Seconds an idle connection is kept: less than the five after which common servers close theirs.
 KEEP_ALIVE = 4.0
-MAX_CONNECTIONS = 64
 #: How often a call that met a connection the far side had closed meanwhile is begun anew.
 STALE_RETRIES = 3
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")  # RFC 9110, 5.6.2
 _FRAMING = frozenset(("host", "content-length", "content-type", "transfer-encoding", "connection"))
 _RESERVED = _FRAMING | {"idempotency-key", "traceparent"}
-
-
-@dataclass(frozen=True)
-class Base:
-    """The binding's url, taken apart."""
-
-    scheme: bytes
-    host: bytes
-    port: int | None
-    path: str
 
 
 class HttpAdapter:
@@ -60,16 +44,8 @@ class HttpAdapter:
         self._binding = binding
         self._secrets = secrets
         self._clock = clock
-        self._base, self._base_problem = _base(binding.url)
-        # The engine's debug lines show the headers of answers, in which a credential may be echoed.
-        logging.getLogger("httpcore2").setLevel(logging.INFO)
-        self._pool = httpcore2.ConnectionPool(
-            # Proxies and certificate files of the process environment are not for these calls.
-            ssl_context=httpx2.create_ssl_context(trust_env=False),
-            max_connections=MAX_CONNECTIONS,
-            keepalive_expiry=KEEP_ALIVE,
-            network_backend=Wire(resolver, binding.allow_private),
-        )
+        self._base, self._base_problem = read_base(binding.url)
+        self._line = Line(resolver, binding.allow_private, keep=KEEP_ALIVE)
 
     def call(self, call: Call) -> Outcome:
         """Make the call within `call.timeout`, everything counted. Nothing the far side does raises."""
@@ -88,8 +64,7 @@ class HttpAdapter:
         return self._send(call, self._base, request, Attempt(call.timeout / 1000))
 
     def _send(self, call: Call, base: Base, request: Request, attempt: Attempt, stale: int = 0) -> Outcome:
-        begin(attempt)
-        answer = self._exchange(base, request, attempt)
+        answer = self._line.exchange(base, request, attempt)
         if isinstance(answer, Answer):
             return read_answer(call, answer, self._clock.now())
         closed_meanwhile = not attempt.connected and not attempt.received
@@ -97,46 +72,8 @@ class HttpAdapter:
         harmless = call.is_read or not attempt.sent
         if closed_meanwhile and harmless and stale < STALE_RETRIES and attempt.left() > 0:
             return self._send(call, base, request, Attempt(attempt.left()), stale + 1)
-        return self._no_answer(call, answer, attempt)
-
-    def _exchange(self, base: Base, request: Request, attempt: Attempt) -> Answer | Exception:
-        """Return the answer, or the exception that stood in its place."""
-        target = (base.path + request.target).encode("ascii")
-        url = httpcore2.URL(scheme=base.scheme, host=base.host, port=base.port, target=target)
-        try:
-            with self._pool.stream(
-                request.method,
-                url,
-                headers=list(request.headers.items()),
-                content=request.body,
-                extensions={"timeout": {"pool": max(attempt.left(), 0.001)}},
-            ) as response:
-                body = bytearray()
-                for chunk in response.iter_stream():
-                    body += chunk
-                    if len(body) > MAX_ANSWER:
-                        return Answer(response.status, response.headers, None)
-                return Answer(response.status, response.headers, bytes(body))
-        except Exception as error:  # whatever went wrong, the caller must learn how far the request came
-            return error
-
-    def _no_answer(self, call: Call, error: Exception, attempt: Attempt) -> Outcome:
-        who = f"{call.action}: {self._binding_host()}"
-        match error:
-            case Blocked():
-                return Refused(f"{call.action}: {error}")
-            case Unresolved():
-                return Failed(f"{call.action}: {error}")
-            case httpcore2.TimeoutException():
-                reason = f"{who} did not answer within {call.timeout} ms"
-            case httpcore2.ConnectError():
-                reason = f"{who} cannot be reached: {error}"
-            case httpcore2.RemoteProtocolError() if attempt.received:
-                reason = f"{who} gave an answer that is not HTTP, or only part of one"
-            case _:
-                # The text of other exceptions is not shown: it may quote what was sent.
-                reason = f"{who} broke the connection off ({type(error).__name__})"
-        return unclear(call.operation.effect, reason) if attempt.sent else Failed(reason)
+        said = Missing(call.action, self._binding_host(), call.operation.effect, call.timeout)
+        return no_answer(said, answer, attempt)
 
     def _binding_host(self) -> str:
         return self._base.host.decode("ascii") if self._base else ""
@@ -170,25 +107,8 @@ class HttpAdapter:
 
     def close(self) -> None:
         """Close every kept connection."""
-        self._pool.close()
+        self._line.close()
 
 
 def _may_set(name: str) -> bool:
     return _TOKEN.match(name) is not None and name.lower() not in _RESERVED
-
-
-def _base(url: str) -> tuple[Base | None, str]:
-    try:
-        parsed = httpx2.URL(url)
-    except (httpx2.InvalidURL, ValueError):
-        return None, "its `url` is not an address that can be called"
-    if parsed.userinfo:
-        return None, "its `url` holds a user or password: put them under `auth` as secrets"
-    if parsed.query or parsed.fragment or "?" in url or "#" in url:
-        return None, "its `url` ends in a query or fragment: only a path can have something added below it"
-    # A trailing dot is the same host to DNS and another one to certificates.
-    host = parsed.raw_host.rstrip(b".")
-    if not host:
-        return None, "its `url` has no host"
-    path = parsed.raw_path.decode("ascii").rstrip("/")
-    return Base(parsed.raw_scheme, host, parsed.port, path), ""

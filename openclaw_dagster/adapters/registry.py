@@ -97,7 +97,7 @@ class Adapters:
         written = dict(actions or {})
         every = with_actions(contracts, written)
         secrets, memory = Secrets(secret), Memory(home / "simulator.db")
-        secrets.learn({*environment.secrets, *_credentials(environment)})
+        secrets.learn({*environment.secrets, *credentials(environment)})
 
         def bind(name: str, binding: Binding) -> Adapter:
             match binding:
@@ -191,8 +191,9 @@ class Adapters:
         self._memory.close()
 
 
-def _credentials(environment: Environment) -> Iterator[str]:
-    """Yield the names of the secrets that http bindings send."""
+def credentials(environment: Environment) -> Iterator[str]:
+    """Yield the names of the secrets that http bindings and channels send."""
+    yield from environment.channels.secrets()
     for binding in environment.adapters.values():
         if isinstance(binding, HttpBinding):
             yield from binding.auth.header.values()

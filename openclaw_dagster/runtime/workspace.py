@@ -10,6 +10,7 @@ from pathlib import Path
 from openclaw_dagster.adapters.modules import load_actions, with_actions
 from openclaw_dagster.adapters.registry import Adapters
 from openclaw_dagster.adapters.shipped import shipped_contracts
+from openclaw_dagster.adapters.ways import Ways
 from openclaw_dagster.clock import Clock, SystemClock
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.policy import Policy, open_policy
@@ -120,6 +121,11 @@ class Workspace:
             actions=self.project.actions,
         )
 
+    @cached_property
+    def ways(self) -> Ways:
+        """How people are reached in this environment."""
+        return Ways(self.environment, self.secret, self.clock)
+
     def secret(self, name: str) -> str:
         """Return a secret's value from where the environment file says; NoSecret when it is not set."""
         source = self.environment.secrets.get(name)
@@ -174,6 +180,8 @@ class Workspace:
         """Let go of connections and child processes."""
         if "adapters" in self.__dict__:
             self.adapters.close()
+        if "ways" in self.__dict__:
+            self.ways.close()
         if "ledger" in self.__dict__:
             self.ledger.database.close()
 

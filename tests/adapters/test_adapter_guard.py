@@ -155,7 +155,7 @@ def test_tls_keeps_the_name(world, send, monkeypatch) -> None:
         assert "certificate" in outcome.reason
         trusted = ssl.create_default_context(cafile=CERTIFICATE)
         monkeypatch.setattr(
-            "openclaw_dagster.adapters.http.httpx2.create_ssl_context", lambda **kwargs: trusted
+            "openclaw_dagster.adapters.exchange.httpx2.create_ssl_context", lambda **kwargs: trusted
         )
         for host, kind in (("carrier.example", Answered), ("other.example", Failed)):
             adapters = bound(world, side, lambda host: ["127.0.0.1"], url=f"https://{host}:{side.port}")
