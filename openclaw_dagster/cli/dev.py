@@ -186,7 +186,7 @@ def _announce(settings: Settings, supervisor: Supervisor, demo: bool) -> None:
     _say("claw", f"Dagster UI    {settings.public_url}")
     _say("claw", f"cases         {settings.public_url}/claw")
     hooks = f"{settings.public_url}/hooks/SYSTEM/TRIGGER"
-    _say("claw", f"webhooks      {hooks}   (only loopback: there is no login yet)")
+    _say("claw", f"webhooks      {hooks}")
     if demo:
         from openclaw_dagster.cli.demo import send_orders
 

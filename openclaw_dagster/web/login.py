@@ -198,7 +198,7 @@ class Login:
             lambda: self.visitors.tokens.make(
                 "session",
                 person,
-                lasts=self.says.session,
+                lasts=lasts,
                 by=by,
                 claims={"name": name, "groups": list(groups)},
             )
