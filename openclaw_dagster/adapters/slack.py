@@ -16,7 +16,7 @@ from openclaw_dagster.adapters.channel import Gone, Message, Sent, Trouble
 from openclaw_dagster.adapters.exchange import Line, Missing, no_answer, read_base
 from openclaw_dagster.adapters.guard import Resolver, system_resolver
 from openclaw_dagster.adapters.limits import NotJson, parse_json
-from openclaw_dagster.adapters.outcome import Absent, Answered, Failed, Refused, Unknown, unclear
+from openclaw_dagster.adapters.outcome import Absent, Answered, Failed, Outcome, Refused, Unknown, unclear
 from openclaw_dagster.adapters.request import AGENT, Request
 from openclaw_dagster.adapters.secrets import NoSecret, Secrets
 from openclaw_dagster.adapters.slack_blocks import blocks, escape, fallback
@@ -222,7 +222,7 @@ class Slack:
         effect = "write" if write else "read"
         answer = self._line.exchange(self._base, request, attempt)
         if isinstance(answer, Answer):
-            outcome = _read(method, answer, effect, self._clock.now())
+            outcome: Outcome = _read(method, answer, effect, self._clock.now())
         else:
             about = Missing(method, self._base.host.decode("ascii"), effect, int(self.seconds * 1000))
             outcome = no_answer(about, answer, attempt)
@@ -257,10 +257,10 @@ def _read(method: str, answer: Answer, effect: str, now: int) -> Answered | Fail
         return unclear(effect, f"{method}: the answer is too large or no object")
     if said.get("ok") is True:
         return Answered(said)
-    error = escape(str(said.get("error") or "no reason"))[:100]
-    if error in _HUSH:
+    why = str(said.get("error") or "no reason")[:100]
+    if why in _HUSH:
         return Failed(f"{method}: asked to wait", A_WHILE)
-    return unclear(effect, f"{method}: {error}") if error in _MAYBE else Refused(f"{method}: {error}")
+    return unclear(effect, f"{method}: {why}") if why in _MAYBE else Refused(f"{method}: {why}")
 
 
 def _field(value: Any) -> str:

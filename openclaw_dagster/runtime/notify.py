@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -236,11 +236,14 @@ def _standing(shop: Workspace, story: Story) -> str:
 
 
 def _follow_up(
-    shop: Workspace, case: Case, notice: Notice, story: Story, records: Iterable[Record]
+    shop: Workspace, case: Case, notice: Notice, story: Story, records: Sequence[Record]
 ) -> Message | None:
     line = next((one for one in records if one.seq == notice.wants), None)
     if line is None or line.body is None or not story.open:
         return None
+    about = (line.kind, notice.step, notice.request)
+    if any(one.seq > line.seq and _subject(one) == about for one in records):
+        return None  # a newer one says it: nobody is reminded twice at once
     if line.kind is Kind.ESCALATED:
         title = f"{notice.step}: the deadline has passed, {' and '.join(line.body['to'])} may answer too"
     elif line.body.get("overdue"):
@@ -251,7 +254,12 @@ def _follow_up(
     return Message(title=title, about=_about(case), link=page(shop, case.id, notice.step))
 
 
-def _handoff(shop: Workspace, case: Case, notice: Notice, records: Iterable[Record]) -> Message | None:
+def _subject(record: Record) -> tuple[Kind, object, object]:
+    body = record.body or {}
+    return record.kind, body.get("step"), body.get("request")
+
+
+def _handoff(shop: Workspace, case: Case, notice: Notice, records: Sequence[Record]) -> Message | None:
     line = next((one for one in records if one.seq == notice.wants), None)
     if line is None or line.body is None:
         return None
