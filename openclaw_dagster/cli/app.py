@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from openclaw_dagster.cli import adapter, audit, case, check, dlq, doctor, language, output, send, token
+from openclaw_dagster.cli import adapter, audit, case, check, dlq, doctor, language, output, send, test, token
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.settings import placed, variable
 
@@ -26,7 +26,7 @@ HOST_COMMANDS = {
 
 #: The order in which the help shows the commands: as one needs them.
 ORDER = (
-    *("check", "explain", "schema", "adapter"),
+    *("check", "test", "explain", "schema", "adapter"),
     *HOST_COMMANDS,
     *("send", "case", "dlq", "doctor", "audit", "token"),
 )
@@ -38,6 +38,7 @@ A `.claw` file says what starts a case, how it is decided, what is done, and wha
 \b
 Begin here:
   claw check claw_specs/dispatch.claw       is the file right?
+  claw test                                 does it do what it should? two days in a blink
   claw dev                                  run everything on this machine
   claw send dispatch --set order.id=A-1     send an event, as the shop would
   claw case list                            what became of it
@@ -131,6 +132,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 check.register(app)
+test.register(app)
 language.register(app)
 send.register(app)
 case.register(app)

@@ -54,9 +54,9 @@ def check(paths: Paths = None, environment: Name = None, as_json: AsJson = False
     systems: list[System] = []
     refused: list[SpecRefused] = []
     warnings: list[SpecRefused] = []
-    for path in _targets(paths):
+    for path in targets(paths):
         try:
-            project = _project(path)
+            project = project_at(path)
             refused += project.refused
             systems += project.systems.values()
             if environment:
@@ -66,7 +66,7 @@ def check(paths: Paths = None, environment: Name = None, as_json: AsJson = False
         except SpecRefused as problem:
             refused.append(problem)
         except ClawError as problem:
-            refused.append(_as_refusal(path, problem))
+            refused.append(as_refusal(path, problem))
     if as_json:
         output.say_json(_for_machines(systems, refused, warnings))
     else:
@@ -74,13 +74,15 @@ def check(paths: Paths = None, environment: Name = None, as_json: AsJson = False
     raise typer.Exit(2 if refused else 0)
 
 
-def _targets(paths: Sequence[Path] | None) -> list[Path]:
+def targets(paths: Sequence[Path] | None) -> list[Path]:
+    """Return the files and folders that are named, or the folder of the settings."""
     from openclaw_dagster.settings import read_settings
 
     return list(paths) if paths else [shown_path(read_settings().specs)]
 
 
-def _project(path: Path) -> Project:
+def project_at(path: Path) -> Project:
+    """Return the project of a folder, or of one file with what lies beside it; NothingToCheck."""
     from openclaw_dagster.runtime.workspace import Project
 
     if path.is_dir():
@@ -94,7 +96,8 @@ def _project(path: Path) -> Project:
     return Project(path.parent, only=path)
 
 
-def _as_refusal(path: Path, problem: ClawError) -> SpecRefused:
+def as_refusal(path: Path, problem: ClawError) -> SpecRefused:
+    """Return what is wrong with a path as it is said of a file."""
     from openclaw_dagster.spec.diagnostics import Diagnostic, Mark, SpecRefused
 
     details = problem.details
@@ -132,7 +135,10 @@ def _for_people(
 
 
 def _size(system: System) -> str:
-    parts = ((system.triggers, "trigger"), (system.decisions, "decision"), (system.execution, "step"))
+    parts: tuple[tuple[Sequence[Any], str], ...] = (
+        (system.triggers, "trigger"), (system.decisions, "decision"), (system.execution, "step"),
+        *(((system.scenarios, "scenario"),) if system.scenarios else ()),
+    )  # fmt: skip
     return ", ".join(output.count(len(things), word) for things, word in parts)
 
 
@@ -154,6 +160,7 @@ def _for_machines(
                 "triggers": len(system.triggers),
                 "decisions": len(system.decisions),
                 "steps": len(system.execution),
+                "scenarios": len(system.scenarios),
             }
             for system in systems
         ],

@@ -24,13 +24,13 @@ Level = Enum("Level", {name: name for name in get_args(LevelName)}, type=str)  #
 class NoPerson(ClawError):
     """The environment {environment} has nobody {person!r} under `people`; it has: {known}."""
 
-    code = "CLAW711"
+    code = "CLAW713"
 
 
 class NoToken(ClawError):
     """There is no token {token!r}: `claw token list` shows them."""
 
-    code = "CLAW712"
+    code = "CLAW714"
 
 
 def register(app: typer.Typer) -> None:

@@ -14,5 +14,7 @@ scope       what expressions see
 history     the words of a journal, for people
 trouble     mistakes that stay with their case
 operations  what people do to cases
+scenario    plays a system's tests on a clock that is moved by hand
+standing    how a case stands, in the words of scenarios
 tags        how runs and cases find each other
 """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from openclaw_dagster.clock import iso
 from openclaw_dagster.errors import ClawError
@@ -12,7 +14,7 @@ from openclaw_dagster.runtime.trouble import mistake
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.expressions import ExpressionFailed, compile_expression
 from openclaw_dagster.spec.model import System
-from openclaw_dagster.spec.triggers import EventTrigger, Trigger
+from openclaw_dagster.spec.triggers import EventTrigger, ScheduleTrigger, Trigger
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.events import Arrival, Opening
 
@@ -39,6 +41,14 @@ def arrival(
         retention=system.data.events.retention, openings=(opening(system, trigger, payload, key),),
         traceparent=traceparent,
     )  # fmt: skip
+
+
+def tick(trigger: ScheduleTrigger, moment: int) -> tuple[dict[str, Any], str]:
+    """Return the payload of a trigger's moment (ms since 1970) of the clock, and the key of its event."""
+    at = datetime.fromtimestamp(moment / 1000, tz=UTC)
+    said = at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    local = at.astimezone(ZoneInfo(trigger.timezone)).isoformat()
+    return {"tick": {"trigger": trigger.name, "at": said, "local": local}}, said
 
 
 def opening(system: System, trigger: Trigger, payload: Mapping[str, Any], key: str) -> Opening:

@@ -17,7 +17,7 @@ M = TypeVar("M", bound=BaseModel)
 
 #: Words of the language that this version refuses, by the block they stand in.
 LATER: dict[str, frozenset[str]] = {
-    "system": frozenset({"exceptions", "remediation", "reconciliation", "briefs", "tests"}),
+    "system": frozenset({"exceptions", "remediation", "reconciliation", "briefs"}),
     "decision": frozenset({"score", "bands", "model"}),
     "data": frozenset({"events.redact"}),
     "observability": frozenset({"escalations"}),

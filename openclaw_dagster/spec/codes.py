@@ -78,4 +78,8 @@ CODES: dict[str, str] = {
         "The environment does not say who answers: a role or person it does not have, a role that nobody "
         "has, fewer people than a quorum takes, or two people who are one."
     ),
+    "CLAW040": (
+        "The scenario cannot be played: it names what the system does not have, a payload does not fit its "
+        "trigger, its lines go backwards, or it expects what can never be."
+    ),
 }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from openclaw_dagster.spec.units import Name
+from openclaw_dagster.spec.units import Json, Name
 
 Effect = Literal["read", "write", "irreversible"]
 
@@ -49,14 +49,14 @@ class Operation(Frozen):
     undo: Name | None = Field(
         default=None, description="The operation of the same adapter that takes a write back."
     )
-    input: dict[str, Any] | None = Field(default=None, description="JSON Schema of the arguments.")
-    output: dict[str, Any] | None = Field(
+    input: dict[str, Json] | None = Field(default=None, description="JSON Schema of the arguments.")
+    output: dict[str, Json] | None = Field(
         default=None, description="JSON Schema of the result; a mismatch only warns."
     )
     http: HttpCall | None = Field(
         default=None, description="The call made when the adapter is bound to `http`."
     )
-    simulate: dict[str, Any] | None = Field(
+    simulate: dict[str, Json] | None = Field(
         default=None,
         description="The simulator's answer; its ${…} are CEL over `args`, `key`, `count` and `record`.",
     )

@@ -13,6 +13,7 @@ from openclaw_dagster.spec.folder import Folder, NoFile, normalise
 from openclaw_dagster.spec.gates import SkipPolicy
 from openclaw_dagster.spec.model import Data, Decision, Observability, Step
 from openclaw_dagster.spec.reader import Node
+from openclaw_dagster.spec.scenarios import Scenario
 from openclaw_dagster.spec.triggers import EventTrigger, ManualTrigger, ScheduleTrigger, Trigger
 from openclaw_dagster.spec.units import EVENT, NAME
 
@@ -43,6 +44,10 @@ class Draft:
     data: Data | None = None
     observability: Observability | None = None
     skip_policies: tuple[SkipPolicy, ...] = ()
+    #: A system brought back from the ledger: its scenarios are no part of what it means, and were not kept.
+    kept: bool = False
+    scenarios: tuple[Scenario, ...] = ()
+    fixtures: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
     places: dict[tuple[str, str], Path] = field(default_factory=dict)
@@ -82,6 +87,13 @@ class Draft:
 
     def file(self, relative: str, mark: Mark) -> tuple[str, Findings] | None:
         """Return the text of a file the system names, remembered, and where its own problems go."""
+        opened = self.beside(relative, mark)
+        if opened is not None:
+            self.files[normalise(relative)] = opened[0]
+        return opened
+
+    def beside(self, relative: str, mark: Mark) -> tuple[str, Findings] | None:
+        """Return the text of a file in the system's folder, and where its own problems go."""
         try:
             text = self.folder.read(relative).decode("utf-8")
         except NoFile as error:
@@ -91,9 +103,8 @@ class Draft:
         except UnicodeDecodeError:
             self.findings.add(mark, "CLAW020", f"{relative} is not UTF-8 text")
             return None
-        plain = normalise(relative)
-        self.files[plain] = text
-        return text, self.findings.beside(str(PurePath(self.findings.file).parent / plain), text, mark)
+        shown = str(PurePath(self.findings.file).parent / normalise(relative))
+        return text, self.findings.beside(shown, text, mark)
 
     def roots(self, trigger: Trigger) -> frozenset[str]:
         """Return the payload roots a trigger is known to bring."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from openclaw_dagster.spec.channels import Channels
 from openclaw_dagster.spec.contracts import Frozen
 from openclaw_dagster.spec.login import Access, Login
-from openclaw_dagster.spec.units import Duration, Name, Place, distinct, problem, shown
+from openclaw_dagster.spec.units import Duration, Json, Name, Place, distinct, problem, shown
 
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}\Z")
 SLACK = re.compile(r"[UW][A-Z0-9]{1,30}\Z")
@@ -147,7 +147,7 @@ class Environment(Frozen):
     """One file of `environments/`: everything that differs between two places the same system runs in."""
 
     adapters: dict[Name, Binding] = Field(default={}, description="What stands behind each adapter.")
-    constants: dict[Name, Any] = Field(default={}, description="Values that decisions may take as inputs.")
+    constants: dict[Name, Json] = Field(default={}, description="Values that decisions may take as inputs.")
     secrets: dict[str, SecretSource] = Field(
         default={},
         description="Where each secret comes from; one not listed is the variable of its own name.",

@@ -13,6 +13,7 @@ from openclaw_dagster.spec.draft import Draft
 from openclaw_dagster.spec.gates import SkipPolicy
 from openclaw_dagster.spec.model import Data, Decision, Observability, Source, Step
 from openclaw_dagster.spec.reader import Node
+from openclaw_dagster.spec.scenarios import Scenario
 from openclaw_dagster.spec.tables import read_table
 from openclaw_dagster.spec.triggers import EventTrigger, ManualTrigger, ScheduleTrigger, WebhookTrigger
 from openclaw_dagster.spec.units import Name, RoleName, Text, check_name, complaint
@@ -36,9 +37,14 @@ TRIGGERS: dict[str, type[BaseModel]] = {
     "manual": ManualTrigger,
 }
 #: What the entries of a list are, by the word for one of them; a trigger's model depends on its source.
-MODELS: dict[str, type[BaseModel]] = {"decision": Decision, "step": Step, "skip_policy": SkipPolicy}
+MODELS: dict[str, type[BaseModel]] = {
+    "decision": Decision,
+    "step": Step,
+    "skip_policy": SkipPolicy,
+    "scenario": Scenario,
+}
 #: Blocks of named things that may stand beside the layers.
-BLOCKS: dict[str, type[BaseModel]] = {"skip_policies": SkipPolicy}
+BLOCKS: dict[str, type[BaseModel]] = {"skip_policies": SkipPolicy, "tests": Scenario}
 LATER_SOURCES = ("queue", "condition")
 
 
@@ -77,7 +83,9 @@ def read_layers(draft: Draft) -> None:
                 hint = f"is {misspelt[layer]!r} at line {line} meant to be it?"
             draft.findings.add(draft.root.mark, "CLAW010", f"the layer {layer!r} is missing", hint=hint)
     if "skip_policies" in entries:
-        draft.skip_policies = _read_skip_policies(draft, entries["skip_policies"])
+        draft.skip_policies = _read_block(draft, "skip_policies", "skip_policy", "name a policy in it")
+    if "tests" in entries and not draft.kept:
+        draft.scenarios = _read_block(draft, "tests", "scenario", "name a scenario in it")
 
 
 def _read_head(draft: Draft) -> None:
@@ -109,12 +117,14 @@ def _read_layer(draft: Draft, layer: str, node: Node) -> None:
             draft.observability = build(Observability, node, draft.findings, block=layer, owner=owner)
 
 
-def _read_skip_policies(draft: Draft, node: Node) -> tuple[SkipPolicy, ...]:
+def _read_block(draft: Draft, word: str, block: str, repair: str) -> tuple[Any, ...]:
+    node = draft.root.value[word]
     if node.value in (None, [], {}, ""):
-        problem = "skip_policies says nothing: name a policy in it, or leave it out"
-        draft.findings.add(draft.root.keys["skip_policies"], "CLAW014", problem)
+        draft.findings.add(
+            draft.root.keys[word], "CLAW014", f"{word} says nothing: {repair}, or leave it out"
+        )
         return ()
-    return tuple(_items(draft, "skip_policies", node, "skip_policy"))
+    return tuple(_items(draft, word, node, block))
 
 
 def _items(draft: Draft, layer: str, node: Node, block: str) -> list[Any]:

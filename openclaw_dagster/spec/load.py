@@ -28,7 +28,8 @@ def load_bundle(bundle: dict[str, Any], check_policy: PolicyCheck) -> System:
     """Bring back a system from what `bundle_of` kept of it."""
     kept = bundle["operations"]
     catalog = {name: Operation.model_validate_json(json.dumps(body)) for name, body in kept.items()}
-    return _load(BundleFolder(bundle["files"]), bundle["path"], bundle["path"], catalog, check_policy)
+    folder = BundleFolder(bundle["files"])
+    return _load(folder, bundle["path"], bundle["path"], catalog, check_policy, kept=True)
 
 
 def bundle_of(system: System) -> dict[str, Any]:
@@ -37,9 +38,17 @@ def bundle_of(system: System) -> dict[str, Any]:
     return {"path": system.path, "files": dict(system.files), "operations": operations}
 
 
-def _load(folder: Folder, name: str, shown: str, catalog: Catalog, check_policy: PolicyCheck) -> System:
+def _load(
+    folder: Folder,
+    name: str,
+    shown: str,
+    catalog: Catalog,
+    check_policy: PolicyCheck,
+    *,
+    kept: bool = False,
+) -> System:
     findings = Findings(shown)
-    draft = _draft(folder, name, findings, catalog, check_policy)
+    draft = _draft(folder, name, findings, catalog, check_policy, kept=kept)
     stages = check(draft) if draft is not None else ()
     if draft is None or findings.found:
         raise findings.refusal()
@@ -47,7 +56,13 @@ def _load(folder: Folder, name: str, shown: str, catalog: Catalog, check_policy:
 
 
 def _draft(
-    folder: Folder, name: str, findings: Findings, catalog: Catalog, check_policy: PolicyCheck
+    folder: Folder,
+    name: str,
+    findings: Findings,
+    catalog: Catalog,
+    check_policy: PolicyCheck,
+    *,
+    kept: bool,
 ) -> Draft | None:
     try:
         root = read(folder.read(name), findings)
@@ -59,7 +74,7 @@ def _draft(
     if not isinstance(root.value, dict):
         findings.add(root.mark, "CLAW014", _not_a_system(root))
         return None
-    draft = Draft(root, findings, folder, catalog, check_policy, files={name: findings.source})
+    draft = Draft(root, findings, folder, catalog, check_policy, kept=kept, files={name: findings.source})
     read_layers(draft)
     return draft
 
@@ -83,6 +98,8 @@ def _system(draft: Draft, stages: tuple[Stage, ...], path: str) -> System:
         data=draft.data,
         observability=draft.observability,
         skip_policies=draft.skip_policies,
+        scenarios=draft.scenarios,
+        fixtures=draft.fixtures,
         stages=stages,
         operations={name: draft.catalog[name] for name in _actions(draft)},
         files=draft.files,

@@ -9,11 +9,13 @@ from pydantic import BeforeValidator, Field
 
 from openclaw_dagster.spec.contracts import Effect, Frozen, Operation
 from openclaw_dagster.spec.gates import NEVER, Checkpoint, SkipPolicy
+from openclaw_dagster.spec.scenarios import Scenario
 from openclaw_dagster.spec.triggers import Trigger
 from openclaw_dagster.spec.units import (
     Action,
     Duration,
     Event,
+    Json,
     Name,
     Place,
     RoleName,
@@ -53,7 +55,7 @@ class TableRow(Frozen):
     otherwise: Literal[True] | None = Field(
         default=None, alias="else", description="The row for everything else."
     )
-    then: Annotated[str | dict[str, Any], BeforeValidator(_then)] = Field(
+    then: Annotated[str | dict[str, Json], BeforeValidator(_then)] = Field(
         description="The output: a mapping, or a word that stands for {branch: word}."
     )
 
@@ -116,7 +118,7 @@ class Step(Frozen):
         default=(), strict=False, description="Steps that must be completed before."
     )
     action: Action = Field(description="adapter.operation, such as `carrier.book`.")
-    arguments: dict[str, Any] | None = Field(
+    arguments: dict[str, Json] | None = Field(
         default=None, alias="with", description="Arguments; `${…}` is one CEL expression."
     )
     effect: Effect | None = Field(
@@ -157,7 +159,7 @@ class Source(Frozen):
 
     name: Name = Field(exclude=True)
     read: Action = Field(description="The read action.")
-    arguments: dict[str, Any] = Field(
+    arguments: dict[str, Json] = Field(
         default={}, alias="with", description="Arguments; `${…}` is one CEL expression."
     )
 
@@ -205,6 +207,12 @@ class System(Frozen):
     data: Data
     observability: Observability
     skip_policies: tuple[SkipPolicy, ...]
+    scenarios: tuple[Scenario, ...] = Field(
+        exclude=True, description="Its tests; no part of what it means, so they change no digest."
+    )
+    fixtures: dict[str, dict[str, Any]] = Field(
+        exclude=True, description="The payloads of its tests, by the path they are named by."
+    )
     stages: tuple[Stage, ...] = Field(exclude=True, description="Decisions and steps in the order they run.")
     operations: dict[str, Operation] = Field(description="The contract of every action the system uses.")
     files: dict[str, str] = Field(

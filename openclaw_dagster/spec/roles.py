@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from openclaw_dagster.spec.diagnostics import Findings
 from openclaw_dagster.spec.environment import Environment
 from openclaw_dagster.spec.model import System
-from openclaw_dagster.spec.reader import Node
+from openclaw_dagster.spec.reader import Node, read
 
 CODE = "CLAW039"
 #: What tells a person apart beside the id, as far as an environment knows it.
@@ -53,6 +53,23 @@ def check_roles(findings: Findings, root: Node, environment: Environment, system
                     f"of {', '.join(asked.roles)} this environment has {', '.join(people)}"
                 )
                 findings.add(root.mark_of(("roles", asked.roles[0])), CODE, problem)
+
+
+def check_cast(findings: Findings, system: System, environment: Environment) -> None:
+    """Everybody who does something in a scenario is one of the people; findings go to the system's own file."""
+    root = read(system.files[system.path].encode(), findings)
+    written = root.at(("tests",)) if root is not None else None
+    places = (
+        {name: index for index, item in enumerate(written.value) for name in item.value} if written else {}
+    )
+    for scenario in system.scenarios:
+        for number, deed in enumerate(scenario.do):
+            if root is not None and deed.person is not None and deed.person not in environment.people:
+                place = ("tests", places[scenario.name], scenario.name, "do", number, "as")
+                problem = f"{deed.person!r} is none of the people of this environment"
+                findings.add(
+                    root.value_mark(place), CODE, problem, allowed=environment.people, said=deed.person
+                )
 
 
 def named_roles(system: System) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from openclaw_dagster.spec.layers import BLOCKS, LAYERS, TRIGGERS, Head
 from openclaw_dagster.spec.model import Data, Decision, Observability, Source, Step
+from openclaw_dagster.spec.scenarios import DEEDS, TOO_MUCH
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAME = {"type": "string", "pattern": "^[a-z][a-z0-9_]*$", "maxLength": 64}
@@ -33,6 +34,7 @@ CAPTIONS = {
     "execution": "The runbook: the steps of a case, in order.",
     "data": "What is kept, for how long, and what decisions may read.",
     "observability": "What is promised, and who hears when it is broken.",
+    "tests": "Beside the layers: scenarios that `claw test` plays on a clock of their own; they change no digest.",
     "skip_policies": "Beside the layers: when, on whose word and for how long a step may be left out.",
 }
 
@@ -51,6 +53,7 @@ def json_schema() -> dict[str, Any]:
     form = defs["Checkpoint"]["properties"]["form"]
     del form["patternProperties"]
     form |= _mapping(_ref("FormField"))
+    _scenarios(defs)
     sources = defs["Data"]["properties"]["sources"]
     defs["Data"]["properties"]["sources"] = _mapping(_ref("Source")) | {"description": sources["description"]}
     head = defs.pop("Head")
@@ -61,6 +64,7 @@ def json_schema() -> dict[str, Any]:
         "data": _ref("Data"),
         "observability": _ref("Observability"),
         "skip_policies": _entries(_ref("SkipPolicy")),
+        "tests": _entries(_ref("Scenario")),
     }
     layers = {layer: items[layer] | {"description": CAPTIONS[layer]} for layer in (*LAYERS, *BLOCKS)}
     return {
@@ -73,6 +77,21 @@ def json_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": defs,
     }
+
+
+def _scenarios(defs: dict[str, Any]) -> None:
+    """Say of scenarios what the models check beside their fields."""
+    deed = defs["Deed"]
+    deed["oneOf"] = [{"required": [word] if word == "send" else [word, "as"]} for word in DEEDS]
+    deed["dependentSchemas"] = {
+        word: {"properties": dict.fromkeys(too_much, False)}
+        for word, too_much in TOO_MUCH.items()
+        if too_much
+    }
+    for properties, word in ((deed["properties"], "send"), (deed["properties"], "form")):
+        properties[word] |= _mapping({"type": "string"})
+    for word, body in (("given", {"type": "string"}), ("faults", {"type": "array", "items": _ref("Fault")})):
+        defs["Scenario"]["properties"][word] |= _mapping(body)
 
 
 def _ref(name: str) -> dict[str, Any]:

@@ -139,6 +139,17 @@ def _text(value: Any) -> Any:
     return getattr(value, "text", value)
 
 
+def plain(value: Any) -> Any:
+    """Return a value of a file as JSON has it: without what its numbers remember of how they were written."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    if isinstance(value, bool) or not hasattr(value, "text"):
+        return value
+    return float(value) if isinstance(value, float) else int(value)
+
+
 def check_action(value: str) -> str:
     """Return `value` if it can name an action: adapter.operation."""
     if not ACTION.match(value):
@@ -211,3 +222,4 @@ Secret = Annotated[
     str, AfterValidator(check_secret), WithJsonSchema({"type": "string", "pattern": "^[A-Z][A-Z0-9_]*$"})
 ]
 Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number"], "minLength": 1})]
+Json = Annotated[Any, AfterValidator(plain)]
