@@ -127,7 +127,7 @@ def _stage_op(shop: Workspace, system: System, stage: Stage) -> dg.OpDefinition:
         passed = pass_stage(batch, stage.name)
         for case in passed.took_part:
             context.log.info(_line(batch, case, stage))
-        waits = [case for one in passed.took_part if (case := _waiting(batch, one, stage)) is not None]
+        waits = [now for one in passed.took_part if (now := _waiting(batch, one, stage)) is not None]
         if waits:
             context.instance.add_run_tags(context.run_id, {tags.WAITING: stage.name})
             yield dg.Output(None, "waiting", metadata=_requests(shop, waits, stage))

@@ -36,6 +36,9 @@ class Answer:
     channel: str
     reason: str = ""
     form: Mapping[str, Any] = field(default_factory=dict)
+    request: int | None = (
+        None  # which request was shown; None where the channel shows only the one that stands
+    )
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,16 @@ def answer(shop: Workspace, given: Answer) -> Outcome:
     return Refused("the case changes faster than it can be answered: try again")
 
 
+def refuse(shop: Workspace, given: Answer, why: str) -> None:
+    """Write down that an answer was refused before it could be judged, where there is a case to write it to."""
+    for _ in range(MOST_TRIES):
+        case = shop.ledger.case(given.case_id)
+        if case is None or _too_many(shop, case):
+            return
+        if case.id in shop.ledger.write([Change(case.id, (_refused(given, why),), seen=case.seq)]).cases:
+            return
+
+
 def _outcome(case: Case, given: Answer, why: str | None) -> Outcome:
     if why is not None:
         return Refused(why)
@@ -116,6 +129,8 @@ def refusal(shop: Workspace, case: Case, gate: GateFact | None, given: Answer) -
         )
     if case.facts.requester and person_of(environment, case.facts.requester) == given.person:
         return f"{given.person} asked for it, and nobody clears what they asked for themselves"
+    if given.request is not None and given.request != gate.request:
+        return "it has been asked anew since: look at the newest request"
     if not gate.open:
         return f"it is {gate.state} already"
     if gate.digest != given.digest:

@@ -17,10 +17,13 @@ from starlette.routing import BaseRoute, Route
 
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.warm.express import Express
+from openclaw_dagster.web import slack
 from openclaw_dagster.web.health import Health
+from openclaw_dagster.web.inbox import Inbox
 from openclaw_dagster.web.inlet import Inlet
 from openclaw_dagster.web.pages import Pages
 from openclaw_dagster.web.secrets import check_door
+from openclaw_dagster.web.teller import Teller
 from openclaw_dagster.web.ui import GuardedWebserver
 from openclaw_dagster.web.visitors import Visitors
 from openclaw_dagster.web.webhooks import Webhooks
@@ -29,24 +32,27 @@ from openclaw_dagster.web.webhooks import Webhooks
 class OpenClawWebserver(GuardedWebserver):
     """The Dagster webserver with this product's routes before its own."""
 
-    def __init__(self, context: WorkspaceProcessContext, shop: Workspace, express: Express) -> None:
+    def __init__(
+        self, context: WorkspaceProcessContext, shop: Workspace, on_committed: Callable[[], None]
+    ) -> None:
         super().__init__(context, Visitors(shop))
         self.shop = shop
-        self.express = express
+        self.on_committed = on_committed
 
     def build_routes(self) -> list[BaseRoute]:
         """Return our routes, then Dagster's, whose last one catches everything else."""
-        return [*own_routes(self.shop, self.express.wake), *super().build_routes()]
+        return [*own_routes(self.shop, self.on_committed), *super().build_routes()]
 
 
 def own_routes(shop: Workspace, on_committed: Callable[[], None]) -> list[BaseRoute]:
-    """Return the routes of webhooks, pages and health checks; `on_committed` hears of every group of new events."""
+    """Return the routes of webhooks, pages, clicks and health checks; `on_committed` hears of what was written."""
     webhooks = Webhooks(shop, Inlet(shop.ledger, lambda _receipts: on_committed()))
     pages, health = Pages(shop), Health(shop)
     every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     return [
         Route("/hooks/{system}/{trigger}", webhooks.__call__, methods=every),
         Route("/hooks/{rest:path}", webhooks.unknown, methods=every),
+        Route(slack.PATH, slack.SlackDoor(shop, on_committed).__call__, methods=every),
         Route("/healthz", health.live, methods=["GET"]),
         Route("/readyz", health.ready, methods=["GET"]),
         Route("/claw", pages.overview, methods=["GET"]),
@@ -54,6 +60,7 @@ def own_routes(shop: Workspace, on_committed: Callable[[], None]) -> list[BaseRo
         Route("/claw/style.css", pages.stylesheet, methods=["GET"]),
         Route("/claw/dead-letters", pages.dead_letters, methods=["GET"]),
         Route("/claw/cases/{case_id}", pages.case, methods=["GET"]),
+        *Inbox(shop, pages, on_committed).routes(),
     ]
 
 
@@ -68,17 +75,23 @@ def app_of(shop: Workspace, workspace_file: Path) -> Starlette:
         instance, WorkspaceFileTarget([str(workspace_file)]), version=dagster_version
     )
 
-    express = Express(shop, context)
+    express, teller = Express(shop, context), Teller(shop)
+
+    def on_committed() -> None:
+        express.wake()
+        teller.wake()
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         with context:
             express.start()
+            teller.start()
             yield
+            teller.stop()
             express.stop()
         shop.close()
 
-    return OpenClawWebserver(context, shop, express).create_asgi_app(lifespan=lifespan)
+    return OpenClawWebserver(context, shop, on_committed).create_asgi_app(lifespan=lifespan)
 
 
 def serve(shop: Workspace, workspace_file: Path, *, on_ready: Callable[[], None] | None = None) -> None:

@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from starlette.requests import Request
+
 from openclaw_dagster.store.events import Arrival, Receipt
 from openclaw_dagster.store.ledger import Ledger
+from openclaw_dagster.web.body import DEFAULT_LIMITS, BodyRefused
 
 #: Most events of one commit.
 TOGETHER = 200
@@ -46,3 +49,16 @@ class Inlet:
             for (_, told), receipt in zip(group, receipts, strict=True):
                 if not told.done():
                     told.set_result(receipt)
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the raw body, reading no more of it than may be taken; BodyRefused with 413 for more."""
+    most = DEFAULT_LIMITS.max_bytes
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise BodyRefused(status=413, problem=f"the body is larger than {most // 1024} KiB")
+        parts.append(part)
+    return b"".join(parts)

@@ -26,7 +26,16 @@ from openclaw_dagster.store.journal import Record
 FOLDER = Path(__file__).parent / "templates"
 #: Cases and dead letters on one page; a link leads to the next ones.
 PAGE = 50
-STATES = ("open", "running", "waiting_retry", "awaiting_human", "completed", "dead_lettered", "cancelled")
+STATES = (
+    "open",
+    "running",
+    "waiting_retry",
+    "awaiting_human",
+    "completed",
+    "handed_off",
+    "dead_lettered",
+    "cancelled",
+)
 
 #: Nothing but this host's own style sheet is loaded, and nothing may frame a page.
 HEADERS = {
@@ -79,7 +88,7 @@ class Pages:
         """Show the systems, their counts, and the newest cases, or those before a case."""
         state = _asked(request, "state")
         system, before = _asked(request, "system"), _asked(request, "before")
-        return await self._page(lambda: self._overview(system, state if state in STATES else None, before))
+        return await self.page(lambda: self._overview(system, state if state in STATES else None, before))
 
     def _overview(
         self, system: str | None, state: str | None, before: str | None
@@ -94,7 +103,7 @@ class Pages:
 
     async def case(self, request: Request) -> Response:
         """Show one case."""
-        return await self._page(lambda: self._case(request.path_params["case_id"]))
+        return await self.page(lambda: self._case(request.path_params["case_id"]))
 
     def _case(self, case_id: str) -> tuple[str, dict[str, Any]]:
         ledger = self.shop.ledger
@@ -105,7 +114,7 @@ class Pages:
         return "case.html", {
             "case": case, "event": ledger.events([case.event_id]).get(case.event_id), "journal": journal,
             "version": system.version if system else None, "way": way(system, case),
-            "attempts": attempts(journal),
+            "attempts": attempts(journal), "record": record_of(journal),
             "actions": {step.name: step.action for step in system.execution} if system else {},
         }  # fmt: skip
 
@@ -122,7 +131,7 @@ class Pages:
         """Show what gave up, or what gave up after a moment and a case of that moment."""
         at, _, case_id = (_asked(request, "after") or "").partition("-")
         after = (int(at), case_id) if at.isascii() and at.isdecimal() and len(at) < 16 else None
-        return await self._page(lambda: self._letters(after))
+        return await self.page(lambda: self._letters(after))
 
     def _letters(self, after: tuple[int, str] | None) -> tuple[str, dict[str, Any]]:
         letters = self.shop.ledger.dead_letters(after=after, limit=PAGE + 1)
@@ -140,12 +149,14 @@ class Pages:
             headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"},
         )
 
-    async def _page(self, make: Callable[[], tuple[str, dict[str, Any]]]) -> Response:
+    async def page(self, make: Callable[[], tuple[str, dict[str, Any]]], *, status: int = 200) -> Response:
+        """Return the page of a template and its values; what the ledger cannot tell is said, not raised."""
         try:
             name, values = await asyncio.to_thread(make)
         except DatabaseAway as away:
             name, values = "problem.html", {"title": "The ledger is away", "text": str(away)}
-        status = 200 if name != "problem.html" else 404 if "No such" in values["title"] else 503
+        if name == "problem.html":
+            status = 404 if "No such" in values["title"] else 503
         text = self.templates.get_template(name).render(root="", **values)
         return HTMLResponse(text, status, headers=HEADERS)
 
@@ -175,6 +186,13 @@ def _asked(request: Request, name: str) -> str | None:
     return plain(value) if value else None
 
 
+def record_of(journal: Sequence[Record]) -> Mapping[str, Any] | None:
+    """Return the completion record of a case that people had a part in, or that left something to do."""
+    last = next((one for one in reversed(journal) if one.kind in (Kind.CLOSED, Kind.HANDED_OFF)), None)
+    body = last.body if last else None
+    return body if body and ("clearances" in body or body.get("residual") or body.get("touches")) else None
+
+
 def way(system: System | None, case: Case) -> list[Node]:
     """Return the stops of a case in order, from trigger to end; what it has not reached is `ahead`."""
     stages = [(stage.kind, stage.name) for stage in system.stages] if system else _reached(case)
@@ -186,6 +204,8 @@ def way(system: System | None, case: Case) -> list[Node]:
         elif kind == "step" and fact:
             tries = f" in {fact.attempt} attempts" if fact.attempt > 1 else ""
             nodes.append(Node(kind, name, fact.state, words(fact.state) + tries))
+        elif (gate := case.facts.gates.get(name)) is not None and gate.open:
+            nodes.append(Node("checkpoint", name, "waiting", f"waits for {' or '.join(gate.roles)}"))
         else:
             failed = name == case.facts.failing
             nodes.append(
@@ -256,6 +276,10 @@ def gist(record: Record) -> str:
     parts = list(names)
     if record.kind is Kind.OPENED:
         parts.append("by its event")
+    if body.get("person"):
+        parts.append(f"{body['person']}: {body.get('verdict', '')}")
+    if body.get("roles"):
+        parts.append(f"asked of {' or '.join(body['roles'])}")
     if body.get("by"):
         parts.append(f"by {body['by']}")
     if body.get("run"):

@@ -51,8 +51,15 @@ def may_be_unsigned(shop: Workspace) -> bool:
 
 
 def check_door(shop: Workspace) -> None:
-    """Refuse to start a host that would fall open; Exposed, LoginWrong, Unsigned or SecretTooWeak say what to set."""
+    """Refuse to start a host that would fall open, or could tell nobody: Exposed, LoginWrong, Unsigned, NoSecret or
+    SecretTooWeak say what to set.
+    """
     check_login(shop)
+    for name in shop.environment.channels.secrets():
+        shop.secret(name)
+    if (slack := shop.environment.channels.slack) is not None:
+        for secret in shop.secret(slack.signing_secret).split():
+            check_secret("slack", secret)
     for system in shop.systems.values():
         for trigger in system.triggers:
             if not isinstance(trigger, WebhookTrigger):

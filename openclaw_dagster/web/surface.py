@@ -9,7 +9,7 @@ from typing import Literal
 from starlette.routing import BaseRoute, Match, Mount, Route, WebSocketRoute
 from starlette.types import Scope
 
-from openclaw_dagster.web.access import ADMIN, NOBODY, READER, VIEWER, Doing, Levels
+from openclaw_dagster.web.access import ADMIN, NOBODY, OPERATOR, READER, VIEWER, Doing, Levels
 
 #: open: as it comes, from anywhere. public: for everybody, but only from our own pages. known: one has to be somebody.
 Kind = Literal["open", "public", "known"]
@@ -32,6 +32,7 @@ ROUTES: dict[str, tuple[Kind, Levels]] = {
     # ours
     "/hooks/{system}/{trigger}": ("open", NOBODY),
     "/hooks/{rest:path}": ("open", NOBODY),
+    "/claw/slack/interactivity": ("open", NOBODY),
     "/healthz": ("open", NOBODY),
     "/readyz": ("open", NOBODY),
     "/claw/style.css": ("public", NOBODY),
@@ -43,6 +44,14 @@ ROUTES: dict[str, tuple[Kind, Levels]] = {
     "/claw/": _known(VIEWER),
     "/claw/dead-letters": _known(VIEWER),
     "/claw/cases/{case_id}": _known(VIEWER),
+    "/claw/inbox": _known(VIEWER),
+    "/claw/inbox.json": _known(VIEWER),
+    "/claw/checkpoints/{case_id}/{step}": _known(VIEWER),
+    # whether an answer counts is judged where it is taken, so that the case's journal keeps a refusal
+    "/claw/checkpoints/{case_id}/{step}/answer": _known(VIEWER),
+    "/claw/checkpoints/{case_id}/{step}/skip": _known(VIEWER),
+    "/claw/holds": _known(VIEWER),
+    "/claw/holds/change": _known(OPERATOR),
     # Dagster's; what a GraphQL document does is judged where it is executed
     "/server_info": _known(VIEWER),
     "/dagit_info": _known(VIEWER),

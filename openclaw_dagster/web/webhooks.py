@@ -21,8 +21,8 @@ from openclaw_dagster.settings import NoSecret
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import WebhookTrigger
 from openclaw_dagster.store.database import DatabaseAway
-from openclaw_dagster.web.body import DEFAULT_LIMITS, BodyRefused, idempotency_key, parse_body
-from openclaw_dagster.web.inlet import Inlet
+from openclaw_dagster.web.body import BodyRefused, idempotency_key, parse_body
+from openclaw_dagster.web.inlet import Inlet, read_body
 from openclaw_dagster.web.limits import RateLimit
 from openclaw_dagster.web.secrets import secrets_of
 from openclaw_dagster.web.signatures import SignatureRefused, message_id, verify
@@ -80,7 +80,7 @@ class Webhooks:
         wait = self.limit.take(client, f"{system.name}.{trigger.name}")
         if wait is not None:
             raise Refusal(429, "too many events at once from this sender", (("Retry-After", str(wait)),))
-        body = await _read(request)
+        body = await read_body(request)
         headers = {name.lower(): value for name, value in request.headers.items()}
         self._verify(system, trigger, headers, body)
         payload = parse_body(body, headers.get("content-type"), headers.get("content-encoding"))
@@ -134,19 +134,6 @@ class Webhooks:
             raise SignatureRefused(scheme="webhook", reason="the secret is not set any more") from missing
         if secrets:
             verify(scheme, secrets, headers, body, self.shop.clock.now())
-
-
-async def _read(request: Request) -> bytes:
-    """Return the raw body, reading no more of it than may be taken."""
-    most = DEFAULT_LIMITS.max_bytes
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise BodyRefused(status=413, problem=f"the body is larger than {most // 1024} KiB")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _key(trigger: WebhookTrigger, headers: Mapping[str, str], payload: dict[str, Any], body: bytes) -> str:
