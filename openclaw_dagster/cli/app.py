@@ -12,7 +12,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from openclaw_dagster.cli import adapter, audit, case, check, dlq, doctor, language, output, send, test, token
+from openclaw_dagster.cli import (
+    adapter,
+    answers,
+    audit,
+    case,
+    check,
+    dlq,
+    doctor,
+    language,
+    output,
+    send,
+    test,
+    token,
+)
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.settings import placed, variable
 
@@ -28,7 +41,8 @@ HOST_COMMANDS = {
 ORDER = (
     *("check", "test", "explain", "schema", "adapter"),
     *HOST_COMMANDS,
-    *("send", "case", "dlq", "doctor", "audit", "token"),
+    *("send", "case", "dlq", "inbox", "approve", "acknowledge", "deny", "skip", "hold", "release"),
+    *("doctor", "audit", "token"),
 )
 
 HELP = """Run operational systems that are written down in one file each.
@@ -42,6 +56,7 @@ Begin here:
   claw dev                                  run everything on this machine
   claw send dispatch --set order.id=A-1     send an event, as the shop would
   claw case list                            what became of it
+  claw inbox                                what waits for people
   claw dlq list                             what gave up, and why
   claw doctor                               is all well here?
 
@@ -137,6 +152,7 @@ language.register(app)
 send.register(app)
 case.register(app)
 dlq.register(app)
+answers.register(app)
 audit.register(app)
 adapter.register(app)
 doctor.register(app)

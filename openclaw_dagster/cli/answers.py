@@ -1,0 +1,243 @@
+"""`claw inbox`, `approve`, `deny`, `acknowledge`, `skip`, `hold`, `release`: what people say, from a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openclaw_dagster.cli import output
+from openclaw_dagster.cli.case import find_case
+from openclaw_dagster.cli.output import AsJson
+from openclaw_dagster.cli.place import opened_shop, user
+from openclaw_dagster.clock import span
+from openclaw_dagster.errors import ClawError
+from openclaw_dagster.settings import variable
+
+if TYPE_CHECKING:
+    from openclaw_dagster.runtime.workspace import Workspace
+
+Case = Annotated[str, typer.Argument(help="Id or key of the case.")]
+Step = Annotated[str, typer.Argument(help="The step whose checkpoint it is.")]
+Reason = Annotated[str, typer.Option(help="Why; it is kept in the journal.")]
+Needed = Annotated[str, typer.Option(help="Why; it is kept in the journal.")]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option("--form", help="What is filled in, as name=value; can be said several times."),
+]
+As = Annotated[
+    str | None,
+    typer.Option("--as", help="Who answers, in the environment development; elsewhere CLAW_TOKEN says it."),
+]
+
+
+class Nobody(ClawError):
+    """Nobody knows who answers: {repair}."""
+
+    code = "CLAW715"
+
+
+class NotTaken(ClawError):
+    """It does not count: {why}."""
+
+    code = "CLAW716"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (inbox, approve, acknowledge, deny, skip, hold, release):
+        app.command(rich_help_panel="Answer")(command)
+
+
+def inbox(as_json: AsJson = False) -> None:
+    """Show what waits for people, the oldest first, and what is on hold.
+
+    \b
+    Example:
+      claw inbox
+    """
+    with opened_shop() as shop:
+        waiting, held = shop.ledger.checkpoints(waiting=True), shop.ledger.holds()
+        now = shop.clock.now()
+    if as_json:
+        shown = [{name: getattr(one, name) for name in one.__slots__} for one in waiting]
+        output.say_json(
+            {"waiting": shown, "holds": [{n: getattr(one, n) for n in one.__slots__} for one in held]}
+        )
+        return
+    for one in held:
+        output.say(f"{one.scope} is on hold: {one.reason} ({one.by})", "yellow")
+    if not waiting:
+        output.say("nothing waits for anybody")
+        return
+    output.table(
+        ("case", "step", "asked of", "answers", "since"),
+        [
+            (
+                one.key,
+                one.step,
+                " or ".join(one.roles),
+                f"{one.answers} of {one.quorum}",
+                span(now - one.asked_at),
+            )
+            for one in waiting
+        ],
+    )
+
+
+def approve(
+    case: Case, step: Step, form: Fields = None, reason: Reason = "", who: As = None, as_json: AsJson = False
+) -> None:
+    """Approve what a step is about to do; it shows that first and asks.
+
+    \b
+    Example:
+      claw approve A-7 refund --form reason=lost --as fin_1
+    """
+    _answer(case, step, "approve", form, reason, who, as_json=as_json)
+
+
+def acknowledge(
+    case: Case, step: Step, form: Fields = None, reason: Reason = "", who: As = None, as_json: AsJson = False
+) -> None:
+    """Say that you have seen what a step is about to do.
+
+    \b
+    Example:
+      claw acknowledge A-7 pack --as agent_1
+    """
+    _answer(case, step, "acknowledge", form, reason, who, as_json=as_json)
+
+
+def deny(case: Case, step: Step, reason: Needed, who: As = None, as_json: AsJson = False) -> None:
+    """Deny what a step is about to do: what was done before is taken back, and the owner gets the case.
+
+    \b
+    Example:
+      claw deny A-7 refund --reason "no receipt" --as fin_1
+    """
+    _answer(case, step, "deny", None, reason, who, as_json=as_json)
+
+
+def _answer(
+    case: str, step: str, verdict: Any, form: list[str] | None, reason: str, who: str | None, *, as_json: bool
+) -> None:
+    from openclaw_dagster.runtime.clearance import Answer, Counted, Refused, answer
+
+    with opened_shop() as shop:
+        found = find_case(shop.ledger, case)
+        gate = found.facts.gates.get(step)
+        person = _person(shop, who)
+        if gate is not None and gate.open and not as_json:
+            output.say(
+                f"{step} will run {gate.shown['action']} {gate.shown['target'].get('url', '')}".rstrip(),
+                "bold",
+            )
+            output.table(("", ""), [(name, str(value)) for name, value in gate.shown["args"].items()])
+        given = Answer(
+            found.id, step, gate.digest if gate else "", person, verdict, "cli", reason, _fields(form)
+        )
+        outcome = answer(shop, given)
+    if isinstance(outcome, Refused):
+        raise NotTaken(why=outcome.why)
+    missing = outcome.missing if isinstance(outcome, Counted) else 0
+    if as_json:
+        output.say_json({"ok": True, "case": found.id, "step": step, "missing": missing})
+    elif missing:
+        output.say(f"recorded; {missing} more to answer", "yellow")
+    else:
+        output.say("recorded; the case goes on", "green")
+
+
+def skip(case: Case, step: Step, reason: Needed, who: As = None, as_json: AsJson = False) -> None:
+    """Leave a step out of one case, where its exception policy lets you.
+
+    \b
+    Example:
+      claw skip A-7 rebook --reason "the carrier's line is down" --as lead_1
+    """
+    from openclaw_dagster.runtime.skips import NotGranted, Skip, grant
+
+    with opened_shop() as shop:
+        found = find_case(shop.ledger, case)
+        given = grant(shop, Skip(found.id, step, _person(shop, who), "cli", reason))
+        now = shop.clock.now()
+    if isinstance(given, NotGranted):
+        raise NotTaken(why=given.why)
+    if as_json:
+        output.say_json({"ok": True, "case": found.id, "step": step, "until": given.until})
+    else:
+        output.say(f"{step} is left out, if the case comes to it within {span(given.until - now)}", "green")
+
+
+def hold(
+    scope: Annotated[str, typer.Argument(help="A system, or an action such as erp.refund.")],
+    reason: Needed,
+    as_json: AsJson = False,
+) -> None:
+    """Pause a system or an action: cases rest where they are, and nothing is lost.
+
+    \b
+    Example:
+      claw hold carrier.book --reason "wrong prices since noon"
+    """
+    from openclaw_dagster.runtime import holds
+
+    with opened_shop() as shop:
+        placed = holds.place(shop, scope, by=user(), reason=reason)
+    if as_json:
+        output.say_json({"ok": True, "scope": scope, "new": placed})
+    else:
+        output.say(f"{scope} is on hold" if placed else f"{scope} is on hold already", "yellow")
+
+
+def release(
+    scope: Annotated[str, typer.Argument(help="What is on hold.")], reason: Needed, as_json: AsJson = False
+) -> None:
+    """End a hold: what waited for it goes on at once.
+
+    \b
+    Example:
+      claw release carrier.book --reason "prices are right again"
+    """
+    from openclaw_dagster.runtime import holds
+
+    with opened_shop() as shop:
+        freed = holds.release(shop, scope, by=user(), reason=reason)
+    if freed is None:
+        raise NotTaken(why=f"{scope} is not on hold")
+    if as_json:
+        output.say_json({"ok": True, "scope": scope, "freed": freed})
+    else:
+        output.say(f"{scope} goes on" + (f"; {freed} cases are due again" if freed else ""), "green")
+
+
+def _person(shop: Workspace, said: str | None) -> str:
+    """Return who answers: whom the token of CLAW_TOKEN belongs to, or in development whoever says so."""
+    from openclaw_dagster.store.tokens import Tokens
+
+    text = variable("CLAW_TOKEN")
+    if text:
+        token = Tokens(shop.ledger.database, shop.clock).find(text, "token")
+        if token is None or "approver" not in token.claims.get("levels", ()):
+            raise Nobody(
+                repair="CLAW_TOKEN is no live token with the level approver: `claw token create` makes one"
+            )
+        return token.person
+    if said and shop.settings.environment == "development":
+        return said
+    if said:
+        raise Nobody(repair="--as is for the environment development; set CLAW_TOKEN to a token of yours")
+    raise Nobody(
+        repair="set CLAW_TOKEN to a token of yours, or in development say --as and an id under `people`"
+    )
+
+
+def _fields(said: list[str] | None) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in said or ():
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--form is name=value, not {one}")
+        found[name] = value
+    return found
