@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from openclaw_dagster.compile.jobs import job_of
+from openclaw_dagster.compile.notices import notices_sensor
 from openclaw_dagster.compile.schedules import schedules_of
 from openclaw_dagster.compile.sensors import dispatch_sensor
 from openclaw_dagster.compile.upkeep import upkeep
@@ -22,7 +23,7 @@ def compile_system(shop: Workspace, system: System) -> dg.Definitions:
 
 
 def compile_project(shop: Workspace) -> dg.Definitions:
-    """Return the definitions of every system of a project, and the ledger's upkeep."""
+    """Return the definitions of every system of a project, the ledger's upkeep, and what tells people."""
     job, schedule = upkeep(shop)
-    own = dg.Definitions(jobs=[job], schedules=[schedule])
+    own = dg.Definitions(jobs=[job], schedules=[schedule], sensors=notices_sensor(shop))
     return dg.Definitions.merge(own, *(compile_system(shop, system) for system in shop.systems.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from time import monotonic
 
 from openclaw_dagster.adapters.channel import Channel, Gone, Message, Sent, Trouble
@@ -45,11 +46,11 @@ class Sender:
         """Return when (ms) there is something to say by a channel, or None."""
         return self.outbox.next(scheme)
 
-    def drain(self, scheme: str, *, seconds: float) -> int:
+    def drain(self, scheme: str, *, seconds: float, stop: Callable[[], bool] = lambda: False) -> int:
         """Say what is due by one channel, for about so many seconds at most; return how many were taken up."""
         end = monotonic() + seconds
         count = 0
-        while monotonic() < end:
+        while monotonic() < end and not stop():
             at = self.outbox.next(scheme)
             if at is None or at > self.shop.clock.now() or not self.step(scheme):
                 break

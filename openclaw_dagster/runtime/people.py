@@ -17,6 +17,14 @@ def person_of(environment: Environment, said: str) -> str:
     return wanted
 
 
+def member_of(environment: Environment, team: str, member: str, ours: str) -> str:
+    """Return the id of the person with a Slack id in our workspace; a text that is nobody's id for everybody else."""
+    for name, person in environment.people.items() if team == ours else ():
+        if person.slack == member:
+            return name
+    return f"slack:{team}/{member}"
+
+
 def roles_of(environment: Environment, person: str) -> frozenset[str]:
     """Return the roles a person has."""
     return frozenset(name for name, role in environment.roles.items() if person in role.people)

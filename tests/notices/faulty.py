@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ import urllib.request
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 
 class Faulty:
@@ -18,6 +20,8 @@ class Faulty:
         self.target = target
         self.calls: Counter[str] = Counter()
         self.plans: dict[str, list[str]] = {}
+        #: What was asked and answered where nothing went wrong: method, fields, answer.
+        self.exchanges: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self._lock = threading.Lock()
         self._late: list[threading.Thread] = []
         outer = self
@@ -55,6 +59,8 @@ class Faulty:
         match fault.partition(":")[0]:
             case "":
                 status, said = _pass_on(request)
+                fields = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+                self.exchanges.append((method, fields, json.loads(said)))
                 _answer(handler, status, said)
             case "429":
                 _answer(handler, 429, b'{"ok":false,"error":"ratelimited"}', {"Retry-After": fault[4:]})
@@ -89,6 +95,11 @@ class Faulty:
                     time.sleep(0.1)
             case _:
                 raise AssertionError(fault)
+
+    def said(self, method: str) -> list[dict[str, str]]:
+        """Return what was sent by a method and taken."""
+        assert all(answer["ok"] for _, _, answer in self.exchanges), self.exchanges
+        return [fields for name, fields, _ in self.exchanges if name == method]
 
     def settle(self) -> None:
         """Wait until everything that comes late has come."""

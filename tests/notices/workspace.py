@@ -139,6 +139,7 @@ class Office:
         self.file.write_text(said)
         self.opened: list[Workspace] = []
         self.shop = self.open()
+        self.woken = 0
 
     def open(self) -> Workspace:
         """Open the project as a process of its own would."""
