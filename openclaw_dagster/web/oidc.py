@@ -130,7 +130,6 @@ class Provider:
             options = {
                 "iss": {"essential": True, "value": self.oidc.issuer},
                 "aud": {"essential": True, "value": self.oidc.client_id},
-                "nonce": {"essential": True, "value": nonce},
                 "sub": {"essential": True},
             }
             params = {"nonce": nonce, "client_id": self.oidc.client_id}
