@@ -17,24 +17,12 @@ import pytest
 
 from ..services.emulate import Emulator
 from .carrier import Carrier
-from .ports import free_port
 from .project import make_project
 from .stack import Stack
 
 pytestmark = [pytest.mark.xdist_group("e2e_login"), pytest.mark.timeout(420)]
 
-SEED = """\
-okta:
-  users:
-    - {{login: april@example.com, email: april@example.com, first_name: April, last_name: Approver}}
-    - {{login: olga@example.com, email: olga@example.com, first_name: Olga, last_name: Operator}}
-    - {{login: guest@example.com, email: guest@example.com, first_name: A, last_name: Guest}}
-  oauth_clients:
-    - client_id: claw
-      client_secret: a-secret-of-this-test
-      name: claw
-      redirect_uris: ["{url}/claw/login/callback"]
-"""
+PEOPLE = {"april": ("April", "Approver"), "olga": ("Olga", "Operator"), "guest": ("A", "Guest")}
 LOGIN = """
 people:
   april: {{name: April, email: April@example.com}}
@@ -48,6 +36,7 @@ access:
   approver: {{people: [april]}}
   operator: {{people: [olga]}}
 """
+SECRET = "a-secret-of-this-test"
 RELOAD = "mutation { reloadWorkspace { __typename } }"
 
 
@@ -104,21 +93,32 @@ class Browser:
         return self.ask("/graphql", body, **{"Content-Type": "application/json"})[0]
 
 
+def seed(url: str) -> dict[str, Any]:
+    """Return an Okta with three people and one application, which is reached at `url`."""
+    users = [
+        {
+            "login": f"{name}@example.com",
+            "email": f"{name}@example.com",
+            "first_name": first,
+            "last_name": last,
+        }
+        for name, (first, last) in PEOPLE.items()
+    ]
+    client = {"client_id": "claw", "client_secret": SECRET, "name": "claw"}
+    return {"users": users, "oauth_clients": [{**client, "redirect_uris": [f"{url}/claw/login/callback"]}]}
+
+
 @pytest.fixture(scope="module")
-def stack(
-    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory, carrier: Carrier
-) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, carrier: Carrier) -> Iterator[Stack]:
     """Give a running host whose people log in at an Okta."""
     folder = tmp_path_factory.mktemp("login")
-    port = free_port()
     specs = make_project(folder, carrier.url)
-    with (specs / "environments" / "staging.yaml").open("a") as file:
-        file.write(LOGIN.format(issuer=f"http://localhost:{port}"))
     stack = Stack(folder, specs)
-    stack.environment["SSO_SECRET"] = "a-secret-of-this-test"
-    installed = pytestconfig.cache.mkdir("emulate")  # type: ignore[union-attr]
-    okta = Emulator(installed, folder, "okta", SEED.format(url=stack.url), port)
+    stack.environment["SSO_SECRET"] = SECRET
+    okta = Emulator("okta", seed(stack.url), folder)
     try:
+        with (specs / "environments" / "staging.yaml").open("a") as file:
+            file.write(LOGIN.format(issuer=okta.url))
         stack.launch()
         stack.until(lambda: stack.get("/readyz")[0] == 200, 90, "the host was not ready")
         yield stack
@@ -131,7 +131,7 @@ def test_a_login_at_the_provider(stack: Stack) -> None:
     browser = Browser(stack.url)
     status, headers, _ = browser.ask("/runs?view=queued")
     assert (status, headers["Location"]) == (303, "/claw/login?next=%2Fruns%3Fview%3Dqueued")
-    assert "Log in at localhost" in browser.ask(headers["Location"])[2]
+    assert "Log in at 127.0.0.1" in browser.ask(headers["Location"])[2]
     place = urllib.parse.urlsplit(browser.to_the_provider("/runs?view=queued"))
     asked = urllib.parse.parse_qs(place.query)
     assert asked["code_challenge_method"] == ["S256"]
@@ -195,4 +195,4 @@ def test_a_program_shows_a_token(stack: Stack) -> None:
     refused = stack.claw("token", "create", "nobody", "--level", "viewer", "--for", "x")
     assert (refused.returncode, "it has: april, ci, olga" in refused.stderr) == (1, True)
     assert text not in stack.output()
-    assert "a-secret-of-this-test" not in stack.output()
+    assert SECRET not in stack.output()

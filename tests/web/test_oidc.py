@@ -136,6 +136,7 @@ def test_a_login_begins_with_three_things_nobody_can_guess(issuer: Issuer, provi
 WRONG = {
     "another issuer": {"iss": "https://evil.example"},
     "for another application": {"aud": "other"},
+    "for another application, through this": {"aud": "other", "azp": "claw"},
     "for several, made for another": {"aud": ["claw", "other"], "azp": "other"},
     "over": {"exp": NOW - 61},
     "from the future": {"iat": NOW + 61},
