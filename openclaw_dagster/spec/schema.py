@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from openclaw_dagster.spec.layers import BLOCKS, LAYERS, TRIGGERS, Head
 from openclaw_dagster.spec.model import Data, Decision, Observability, Source, Step
-from openclaw_dagster.spec.scenarios import DEEDS, TOO_MUCH
+from openclaw_dagster.spec.scenarios import CASE, CASE_STATES, DEEDS, EFFECTS, RESIDUAL, TOO_MUCH
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAME = {"type": "string", "pattern": "^[a-z][a-z0-9_]*$", "maxLength": 64}
@@ -81,17 +81,24 @@ def json_schema() -> dict[str, Any]:
 
 def _scenarios(defs: dict[str, Any]) -> None:
     """Say of scenarios what the models check beside their fields."""
-    deed = defs["Deed"]
+    deed, scenario = defs["Deed"], defs["Scenario"]
     deed["oneOf"] = [{"required": [word] if word == "send" else [word, "as"]} for word in DEEDS]
     deed["dependentSchemas"] = {
-        word: {"properties": dict.fromkeys(too_much, False)}
-        for word, too_much in TOO_MUCH.items()
-        if too_much
+        word: {"properties": dict.fromkeys(useless, False)} for word, useless in TOO_MUCH.items() if useless
     }
-    for properties, word in ((deed["properties"], "send"), (deed["properties"], "form")):
-        properties[word] |= _mapping({"type": "string"})
-    for word, body in (("given", {"type": "string"}), ("faults", {"type": "array", "items": _ref("Fault")})):
-        defs["Scenario"]["properties"][word] |= _mapping(body)
+    deed["properties"]["at"]["default"] = "0ms"
+    text, faults = {"type": "string"}, {"type": "array", "minItems": 1, "items": _ref("Fault")}
+    for model, word, body in (
+        (deed, "send", text), (deed, "form", text), (scenario, "given", text), (scenario, "faults", faults),
+    ):  # fmt: skip
+        said = model["properties"][word]
+        del said["patternProperties"]
+        said |= _mapping(body)
+    scenario["properties"]["expect"]["properties"] = {
+        CASE: {"enum": list(CASE_STATES)},
+        EFFECTS: {"type": "array", "items": text},
+        RESIDUAL: {"type": "object"},
+    }
 
 
 def _ref(name: str) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
+
+from ..services.sample import copy_sample
 
 SAMPLE = Path(__file__).parents[2] / "claw_specs"
 
@@ -116,7 +117,7 @@ def like_the_sample(name: str, changes: Mapping[str, str] | None = None) -> str:
 def make_project(folder: Path, carrier: str, shelf: str | None = None, *, minutely: bool = False) -> Path:
     """Write a project into an empty folder; `carrier` and `shelf` are where its adapters lead."""
     specs = folder / "claw_specs"
-    shutil.copytree(SAMPLE, specs)
+    copy_sample(specs)
     (specs / "brisk.claw").write_text(
         like_the_sample("brisk", {"retries: 3": "retries: 3\n      timeout: 2s"})
     )

@@ -16,6 +16,7 @@ from openclaw_dagster.settings import read_settings
 from openclaw_dagster.store.database import address
 
 from .carrier import Carrier
+from ..services.sample import copy_sample
 from .project import SAMPLE, make_project
 from .stack import Stack
 
@@ -113,7 +114,7 @@ def scratch(tmp_path: Path) -> Path:
         '[tool.dg]\ndirectory_type = "project"\n\n[tool.dg.project]\nroot_module = "scratch"\n'
     )
     module = tmp_path / "src" / "scratch"
-    shutil.copytree(SAMPLE, module / "defs" / "dispatch")
+    copy_sample(module / "defs" / "dispatch")
     (module / "__init__.py").touch()
     (module / "definitions.py").write_text(
         "from pathlib import Path\n\nfrom dagster import definitions, load_from_defs_folder\n\n\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import threading
 import time
@@ -17,6 +16,7 @@ from urllib.parse import urlencode
 
 import pytest
 import uvicorn
+from services.sample import copy_sample
 
 from openclaw_dagster.clock import SystemClock
 from openclaw_dagster.runtime.workspace import Workspace
@@ -145,7 +145,7 @@ class Hosted:
         database: str | None = None, public: str | None = None,
     ) -> None:  # fmt: skip
         specs, home = folder / "specs", folder / "home"
-        shutil.copytree(ROOT / "claw_specs", specs)
+        copy_sample(specs)
         file = specs / "environments" / f"{name}.yaml"
         text = (specs / "environments" / "development.yaml").read_text()
         text = re.sub(r"^(people|roles|login|access):.*\n(?:[ #].*\n|\n)*", "", text, flags=re.M)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import threading
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 from services.postgres import Postgres
+from services.sample import copy_sample
 from starlette.applications import Starlette
 
 from openclaw_dagster.clock import VirtualClock
@@ -89,7 +89,7 @@ class Door:
 @pytest.fixture
 def door(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     specs = tmp_path / "specs"
-    shutil.copytree(ROOT / "claw_specs", specs)
+    copy_sample(specs)
     (specs / "other.claw").write_text(EXTRA)
     (specs / "schemas").mkdir()
     (specs / "schemas" / "order.json").write_text(
