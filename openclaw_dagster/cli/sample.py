@@ -9,7 +9,7 @@ from typing import Any
 
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.spec.model import System
-from openclaw_dagster.spec.triggers import EventTrigger, ScheduleTrigger, Trigger
+from openclaw_dagster.spec.triggers import ConditionTrigger, EventTrigger, ScheduleTrigger, Trigger
 
 #: Letters of a sample's key that nobody mistakes for another.
 _LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -35,6 +35,8 @@ def payload_names(system: System, trigger: Trigger) -> set[str] | None:
     """Return the root keys a trigger's payload is said to have; None when nothing is said about it."""
     if isinstance(trigger, ScheduleTrigger):
         return {"tick"}
+    if isinstance(trigger, ConditionTrigger):
+        return {"condition"}
     schema = schema_of(system, trigger)
     idempotency = getattr(trigger, "idempotency", None)
     if isinstance(trigger, EventTrigger) or (schema is None and idempotency is None):

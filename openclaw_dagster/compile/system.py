@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from openclaw_dagster.compile.conditions import conditions_of
 from openclaw_dagster.compile.jobs import job_of
 from openclaw_dagster.compile.notices import notices_sensor
 from openclaw_dagster.compile.schedules import schedules_of
@@ -17,7 +18,7 @@ def compile_system(shop: Workspace, system: System) -> dg.Definitions:
     """Return the job, the dispatch sensor and the schedules of one system."""
     return dg.Definitions(
         jobs=[job_of(shop, system)],
-        sensors=[dispatch_sensor(shop, system)],
+        sensors=[dispatch_sensor(shop, system), *conditions_of(shop, system)],
         schedules=schedules_of(shop, system),
     )
 

@@ -14,7 +14,7 @@ from openclaw_dagster.runtime.trouble import mistake
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.expressions import ExpressionFailed, compile_expression
 from openclaw_dagster.spec.model import System
-from openclaw_dagster.spec.triggers import EventTrigger, ScheduleTrigger, Trigger
+from openclaw_dagster.spec.triggers import ConditionTrigger, EventTrigger, ScheduleTrigger, Trigger
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.events import Arrival, Opening
 
@@ -78,7 +78,7 @@ def _opening(system: System, trigger: Trigger, key: str, *, opens: bool, request
 def holds(system: System, trigger: Trigger, payload: Mapping[str, Any]) -> bool:
     """Tell whether a trigger's `when` lets the payload in; ConditionFailed when it has no value."""
     when = getattr(trigger, "when", None)
-    if when is None:
+    if when is None or isinstance(trigger, ConditionTrigger):  # that one was asked before there was an event
         return True
     try:
         return compile_expression(when).test({**payload, "payload": dict(payload)})

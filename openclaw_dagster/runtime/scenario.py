@@ -137,10 +137,11 @@ class _Play:
         if isinstance(trigger, EventTrigger):
             about = {"name": trigger.of, "case": number, "key": number, "at": iso(now), "output": {}}
             return {**payload, "event": {**about, **payload.get("event", {})}}, number
-        if trigger.idempotency is None:
+        idempotency = getattr(trigger, "idempotency", None)
+        if idempotency is None:
             return payload, number
         value: Any = payload
-        for part in trigger.idempotency.path:
+        for part in idempotency.path:
             value = value[part]
         return payload, str(value)
 

@@ -14,7 +14,13 @@ from openclaw_dagster.spec.gates import SkipPolicy
 from openclaw_dagster.spec.model import Data, Decision, Observability, Step
 from openclaw_dagster.spec.reader import Node
 from openclaw_dagster.spec.scenarios import Scenario
-from openclaw_dagster.spec.triggers import EventTrigger, ManualTrigger, ScheduleTrigger, Trigger
+from openclaw_dagster.spec.triggers import (
+    ConditionTrigger,
+    EventTrigger,
+    ManualTrigger,
+    ScheduleTrigger,
+    Trigger,
+)
 from openclaw_dagster.spec.units import EVENT, NAME
 
 #: Names every expression of a step may use beside the payload, the decisions and the steps.
@@ -110,6 +116,8 @@ class Draft:
         """Return the payload roots a trigger is known to bring."""
         if isinstance(trigger, ScheduleTrigger):
             return frozenset({"tick"})
+        if isinstance(trigger, ConditionTrigger):
+            return frozenset({"condition"})
         requester = None if isinstance(trigger, ManualTrigger) else trigger.requester
         asked = {requester.split(".")[0]} if requester else set()
         if isinstance(trigger, EventTrigger):

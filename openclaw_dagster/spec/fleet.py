@@ -8,7 +8,7 @@ from typing import Any
 from openclaw_dagster.spec.diagnostics import Findings, Mark, SpecRefused
 from openclaw_dagster.spec.model import ENDS, System
 from openclaw_dagster.spec.reader import Node, read
-from openclaw_dagster.spec.triggers import EventTrigger, ScheduleTrigger
+from openclaw_dagster.spec.triggers import ConditionTrigger, EventTrigger, ScheduleTrigger
 
 
 def check_fleet(systems: Mapping[str, System], others: Iterable[str] = ()) -> list[SpecRefused]:
@@ -45,7 +45,7 @@ def dagster_names(system: System) -> Iterator[tuple[str, str]]:
     yield f"job {system.name}", system.name
     yield f"tick {system.name}_dispatch", system.name
     for trigger in system.triggers:
-        if isinstance(trigger, ScheduleTrigger):
+        if isinstance(trigger, ScheduleTrigger | ConditionTrigger):
             yield f"tick {system.name}_{trigger.name}", trigger.name
     for stage in system.stages:
         yield f"job {system.name}__{stage.name}", stage.name

@@ -15,7 +15,13 @@ from openclaw_dagster.spec.model import Data, Decision, Observability, Source, S
 from openclaw_dagster.spec.reader import Node
 from openclaw_dagster.spec.scenarios import Scenario
 from openclaw_dagster.spec.tables import read_table
-from openclaw_dagster.spec.triggers import EventTrigger, ManualTrigger, ScheduleTrigger, WebhookTrigger
+from openclaw_dagster.spec.triggers import (
+    ConditionTrigger,
+    EventTrigger,
+    ManualTrigger,
+    ScheduleTrigger,
+    WebhookTrigger,
+)
 from openclaw_dagster.spec.units import Name, RoleName, Text, check_name, complaint
 
 #: The layers, each with what a person can paste to begin it.
@@ -35,6 +41,7 @@ TRIGGERS: dict[str, type[BaseModel]] = {
     "schedule": ScheduleTrigger,
     "event": EventTrigger,
     "manual": ManualTrigger,
+    "condition": ConditionTrigger,
 }
 #: What the entries of a list are, by the word for one of them; a trigger's model depends on its source.
 MODELS: dict[str, type[BaseModel]] = {
@@ -45,7 +52,7 @@ MODELS: dict[str, type[BaseModel]] = {
 }
 #: Blocks of named things that may stand beside the layers.
 BLOCKS: dict[str, type[BaseModel]] = {"skip_policies": SkipPolicy, "tests": Scenario}
-LATER_SOURCES = ("queue", "condition")
+LATER_SOURCES = ("queue",)
 
 
 class Head(Frozen):

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from openclaw_dagster.spec.contracts import Frozen
-from openclaw_dagster.spec.units import Duration, Event, Key, Name, Secret, problem, shown
+from openclaw_dagster.spec.units import (
+    Action,
+    Duration,
+    Event,
+    Key,
+    Name,
+    Secret,
+    format_duration,
+    problem,
+    shown,
+)
+
+#: How often (ms) a condition may be asked.
+SHORTEST_LOOK = 10_000
 
 Scheme = Literal["standard-webhooks", "github", "stripe", "shopify", "slack", "hmac"]
 
@@ -106,4 +119,31 @@ class ManualTrigger(Frozen):
     critical: bool = Field(default=False, description="First in line when there is a queue.")
 
 
-Trigger = WebhookTrigger | ScheduleTrigger | EventTrigger | ManualTrigger
+def _patience(value: int) -> int:
+    if value < SHORTEST_LOOK:
+        raise problem("CLAW017", f"{format_duration(value)} is too often: a look costs, so at least 10s")
+    return value
+
+
+class ConditionTrigger(Frozen):
+    """Something that becomes true in the world outside starts a case, once each time it does."""
+
+    name: Name = Field(exclude=True)
+    source: Literal["condition"] = Field(description="What becomes true outside starts a case.")
+    read: Action = Field(description="The read action that is asked.")
+    arguments: dict[str, Any] = Field(
+        default={},
+        alias="with",
+        description="Its arguments, as they are: there is no event to compute them from.",
+    )
+    when: str = Field(description="CEL over `value`, what was read; a case starts when it becomes true.")
+    hold: Duration = Field(
+        default=0, alias="for", description="How long it must have been true without a break."
+    )
+    every: Annotated[Duration, AfterValidator(_patience)] = Field(
+        default=60_000, description="How often it is asked; at least 10s."
+    )
+    critical: bool = Field(default=False, description="First in line when there is a queue.")
+
+
+Trigger = WebhookTrigger | ScheduleTrigger | EventTrigger | ManualTrigger | ConditionTrigger

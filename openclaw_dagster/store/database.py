@@ -14,7 +14,7 @@ from sqlalchemy import exc
 
 from openclaw_dagster.errors import ClawError
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 _LOCK = 0x0C1A3  # the advisory lock under which Postgres is migrated
 
 

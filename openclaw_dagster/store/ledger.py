@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from openclaw_dagster.clock import DAY
-from openclaw_dagster.store import events, gates, journal, rows, tally
+from openclaw_dagster.store import conditions, events, gates, journal, rows, tally
 from openclaw_dagster.store import holds as held
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import dumps
@@ -172,6 +172,18 @@ class Ledger(Views):
                 if case.run_id == run_id and case.state == "running"
             ]
             return len(self._write(pen, changes))
+
+    def condition(
+        self, seen: conditions.Seen, *, hold: int, gap: int, told: Callable[[int], Arrival]
+    ) -> Receipt | None:
+        """Note what a condition was read as, and append the event when it has become true for long enough.
+
+        `hold` (ms) is how long that is, `gap` after what silence nobody knows whether it was true without a break;
+        `told` makes the event from the moment since when it is true. None when no case starts.
+        """
+        with self._writing() as pen:
+            since = conditions.note(pen.connection, seen, pen.now, hold=hold, gap=gap)
+            return self._append(pen, (told(since),))[0] if since is not None else None
 
     # ── held ────────────────────────────────────────────────────────────────────────────────────────────────
 

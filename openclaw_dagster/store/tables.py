@@ -306,6 +306,16 @@ holds = sa.Table(
     sa.Column("at", Millis, nullable=False),
 )
 
+conditions = sa.Table(
+    "claw_conditions",
+    metadata,
+    sa.Column("system", sa.Text, primary_key=True),
+    sa.Column("trigger", sa.Text, primary_key=True),
+    sa.Column("since", Millis, comment="Since when it is true without a break; NULL while it is not."),
+    sa.Column("fired", sa.Boolean, nullable=False, comment="Whether it has started a case since then."),
+    sa.Column("read_at", Millis, nullable=False, comment="When it was read last."),
+)
+
 #: The tables that the database itself keeps append-only, each with the column that may be shredded in time.
 APPEND_ONLY: dict[str, str | None] = {
     "claw_events": "payload",

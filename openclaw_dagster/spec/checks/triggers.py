@@ -11,10 +11,16 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from openclaw_dagster.spec.checks.expressions import check_expression
+from openclaw_dagster.spec.checks.expressions import check_expression, check_template, find_operation
 from openclaw_dagster.spec.diagnostics import Findings, Mark
 from openclaw_dagster.spec.draft import Draft
-from openclaw_dagster.spec.triggers import EventTrigger, ManualTrigger, ScheduleTrigger, WebhookTrigger
+from openclaw_dagster.spec.triggers import (
+    ConditionTrigger,
+    EventTrigger,
+    ManualTrigger,
+    ScheduleTrigger,
+    WebhookTrigger,
+)
 from openclaw_dagster.spec.units import shown
 
 #: Words of JSON Schema behind which more properties may stand than are listed.
@@ -35,9 +41,23 @@ def check_triggers(draft: Draft) -> None:
                 _check_paths(draft, trigger)
             case EventTrigger():
                 _check_of(draft, trigger)
+            case ConditionTrigger():
+                _check_condition(draft, trigger)
+                continue
         when = getattr(trigger, "when", None)
         if when is not None:
             check_expression(draft.findings, when, None, draft.value("triggers", trigger.name, "when"))
+
+
+def _check_condition(draft: Draft, trigger: ConditionTrigger) -> None:
+    mark = draft.value("triggers", trigger.name, "read")
+    operation = find_operation(draft, trigger.read, mark)
+    if operation is not None and operation.effect != "read":
+        draft.findings.add(mark, "CLAW032", f"{trigger.read} writes; a condition only reads")
+    known = frozenset({"value"})
+    check_expression(draft.findings, trigger.when, known, draft.value("triggers", trigger.name, "when"))
+    if trigger.arguments:
+        check_template(draft.findings, draft.says("triggers", trigger.name)["with"], frozenset())
 
 
 def _check_of(draft: Draft, trigger: EventTrigger) -> None:
