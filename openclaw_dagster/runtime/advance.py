@@ -97,6 +97,8 @@ def _check_beginnings(batch: Batch) -> None:
         if event is None or event.payload is None:
             gone = "the event it began with is not in the log any more, or past its retention"
             entries[case.id] = [failed(case.trigger, gone, attempts=0)]
+        elif (why := intake.poisonous(event)) is not None:
+            entries[case.id] = [failed(case.trigger, why, attempts=0)]
         elif system is not None and (entry := _refused_entry(system, case, event.payload)) is not None:
             entries[case.id] = [entry]
     batch.write(entries)
@@ -236,7 +238,8 @@ def _give_up(batch: Batch, case: Case) -> None:
         "spec": after.digest,
     }  # fmt: skip
     point("case.dead_lettering")
-    batch.write({after.id: [Entry(Kind.DEAD_LETTERED, body)]})
+    heard = intake.buried(batch, after, queue, body) if system is not None else []
+    batch.write({after.id: [Entry(Kind.DEAD_LETTERED, body)]}, {after.id: heard})
     point("case.dead_lettered")
 
 

@@ -89,7 +89,7 @@ def answer(shop: Workspace, given: Answer) -> Outcome:
             change = Change(case.id, (entry,), emitted=told, seen=case.seq)
         else:
             change = Change(case.id, (_refused(given, why),), seen=case.seq)
-        if why is not None and _too_many(shop, case):
+        if why is not None and too_many(shop, case):
             return Refused(why)
         written = shop.ledger.write([change])
         if case.id in written.cases:
@@ -101,7 +101,7 @@ def refuse(shop: Workspace, given: Answer, why: str) -> None:
     """Write down that an answer was refused before it could be judged, where there is a case to write it to."""
     for _ in range(MOST_TRIES):
         case = shop.ledger.case(given.case_id)
-        if case is None or _too_many(shop, case):
+        if case is None or too_many(shop, case):
             return
         if case.id in shop.ledger.write([Change(case.id, (_refused(given, why),), seen=case.seq)]).cases:
             return
@@ -147,6 +147,14 @@ def refusal(shop: Workspace, case: Case, gate: GateFact | None, given: Answer) -
     return _form_problem(shop.version(case.digest).step(given.step), given.form)
 
 
+def objection(shop: Workspace, case: Case, step: str, person: str) -> str | None:
+    """Return why a person may answer the request of a step in no way whatever, or None when they may."""
+    gate = case.facts.gates.get(step)
+    # a denial with a reason for what stands there is refused for nothing but who says it
+    trial = Answer(case.id, step, gate.digest if gate else "", person, "deny", "page", "a reason")
+    return refusal(shop, case, gate, trial)
+
+
 def _form_problem(step: Step, form: Mapping[str, Any]) -> str | None:
     fields = step.checkpoint.form if step.checkpoint else {}
     for name in form:
@@ -174,7 +182,7 @@ def _refused(given: Answer, why: str) -> Entry:
     })  # fmt: skip
 
 
-def _too_many(shop: Workspace, case: Case) -> bool:
+def too_many(shop: Workspace, case: Case) -> bool:
     """Tell whether the journal keeps so many refusals that one more would tell nothing new."""
     if case.seq < MOST_REFUSALS:
         return False

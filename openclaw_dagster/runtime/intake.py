@@ -10,16 +10,25 @@ from zoneinfo import ZoneInfo
 
 from openclaw_dagster.clock import iso
 from openclaw_dagster.errors import ClawError
-from openclaw_dagster.runtime.trouble import mistake
+from openclaw_dagster.runtime.trouble import mistake, short
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.expressions import ExpressionFailed, compile_expression
 from openclaw_dagster.spec.model import System
-from openclaw_dagster.spec.triggers import ConditionTrigger, EventTrigger, ScheduleTrigger, Trigger
+from openclaw_dagster.spec.triggers import (
+    ConditionTrigger,
+    EventTrigger,
+    QueueTrigger,
+    ScheduleTrigger,
+    Trigger,
+)
 from openclaw_dagster.store.case import Case
-from openclaw_dagster.store.events import Arrival, Opening
+from openclaw_dagster.store.events import Arrival, Event, Opening
 
 if TYPE_CHECKING:
     from openclaw_dagster.runtime.batch import Batch
+
+#: The one key of the payload of a message that could not be read.
+POISON = "$poison"
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +58,21 @@ def tick(trigger: ScheduleTrigger, moment: int) -> tuple[dict[str, Any], str]:
     said = at.isoformat(timespec="seconds").replace("+00:00", "Z")
     local = at.astimezone(ZoneInfo(trigger.timezone)).isoformat()
     return {"tick": {"trigger": trigger.name, "at": said, "local": local}}, said
+
+
+def poison(system: System, trigger: Trigger, key: str, why: str, text: str) -> Arrival:
+    """Return the event of a message that cannot be read: its case fails at its trigger, and is kept with the reason."""
+    return Arrival(
+        system=system.name, name=trigger.name, source=trigger.source, key=f"poison:{key}",
+        payload={POISON: {"why": short(why), "text": text}}, retention=system.data.events.retention,
+        openings=(_opening(system, trigger, f"poison:{key}", opens=True),),
+    )  # fmt: skip
+
+
+def poisonous(event: Event) -> str | None:
+    """Return why an event cannot be handled at all, or None for one that can."""
+    said = (event.payload or {}).get(POISON) if event.source == "queue" else None
+    return f"the message cannot be read: {said['why']}" if isinstance(said, dict) and "why" in said else None
 
 
 def opening(system: System, trigger: Trigger, payload: Mapping[str, Any], key: str) -> Opening:
@@ -143,7 +167,37 @@ def announce_answer(shop: Workspace, case: Case, said: Payload) -> Arrival:
     )  # fmt: skip
 
 
-def _heard(system: System, trigger: EventTrigger, told: Mapping[str, Any], key: str, case: Case) -> Opening:
+def buried(batch: Batch, case: Case, queue: str, about: Payload) -> list[Arrival]:
+    """Return the event that a case went to the dead letters of a queue, when a system listens to that queue."""
+    listening = [
+        (system, trigger)
+        for system in batch.shop.systems.values()
+        for trigger in system.triggers
+        if isinstance(trigger, QueueTrigger) and trigger.queue == queue and system.name != case.system
+    ]
+    if not listening:
+        return []
+    letter = {
+        **about,
+        "case": case.id,
+        "key": case.key,
+        "system": case.system,
+        "at": iso(batch.shop.clock.now()),
+    }
+    told = {"dead_letter": letter, "payload": dict(batch.payload(case))}
+    key = f"{case.id}:dead:{case.redrives + 1}"
+    return [
+        Arrival(
+            system=case.system, name="case.dead_lettered", source="emitted", key=key, payload=told,
+            retention=batch.system(case).data.events.retention, case_id=case.id, traceparent=batch.parent(case),
+            openings=tuple(_heard(system, trigger, told, key, case) for system, trigger in listening),
+        )
+    ]  # fmt: skip
+
+
+def _heard(
+    system: System, trigger: EventTrigger | QueueTrigger, told: Mapping[str, Any], key: str, case: Case
+) -> Opening:
     """Return what a listener makes of an event.
 
     A condition without a value must not stop the case that emits, and must not be taken for false either: the

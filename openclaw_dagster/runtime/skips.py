@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime.clearance import too_many
 from openclaw_dagster.runtime.people import members, person_of
 from openclaw_dagster.runtime.scope import SourceTrouble, Time, looked_up, scope
 from openclaw_dagster.runtime.trouble import short
@@ -61,6 +62,8 @@ def grant(shop: Workspace, given: Skip) -> Granted | NotGranted:
             until = 0
             told = {"step": given.step, "person": given.person, "verdict": "skip", "channel": given.channel}
             entry = Entry(Kind.REFUSED, {**told, "why": verdict})
+        if isinstance(verdict, str) and too_many(shop, case):
+            return NotGranted(verdict)
         written = shop.ledger.write([Change(case.id, (entry,), seen=case.seq)])
         if case.id in written.cases:
             return NotGranted(verdict) if isinstance(verdict, str) else Granted(written.cases[case.id], until)

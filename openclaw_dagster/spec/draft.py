@@ -18,6 +18,7 @@ from openclaw_dagster.spec.triggers import (
     ConditionTrigger,
     EventTrigger,
     ManualTrigger,
+    QueueTrigger,
     ScheduleTrigger,
     Trigger,
 )
@@ -118,6 +119,8 @@ class Draft:
             return frozenset({"tick"})
         if isinstance(trigger, ConditionTrigger):
             return frozenset({"condition"})
+        if isinstance(trigger, QueueTrigger) and trigger.dead_letters:
+            return frozenset({"dead_letter", "payload"})
         requester = None if isinstance(trigger, ManualTrigger) else trigger.requester
         asked = {requester.split(".")[0]} if requester else set()
         if isinstance(trigger, EventTrigger):

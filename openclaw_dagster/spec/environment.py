@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from openclaw_dagster.spec.channels import Channels
 from openclaw_dagster.spec.contracts import Frozen
 from openclaw_dagster.spec.login import Access, Login
+from openclaw_dagster.spec.queues import Queues
 from openclaw_dagster.spec.units import Duration, Json, Name, Place, distinct, problem, shown
 
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}\Z")
@@ -159,6 +160,7 @@ class Environment(Frozen):
         description="How people log in; without it the host listens on loopback only, and knows nobody by name.",
     )
     access: Access = Field(default=Access(), description="What people may do with the host.")
+    queues: Queues = Field(default=Queues(), description="Where queues are that start cases.")
     channels: Channels = Field(
         default=Channels(),
         description="How people are told; without it requests stand in the inbox only.",

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from openclaw_dagster.spec.build import build, later, named_items, names_of
+from openclaw_dagster.spec.build import build, named_items, names_of
 from openclaw_dagster.spec.contracts import Frozen
 from openclaw_dagster.spec.diagnostics import MOST_GUESSES, Mark, nearest
 from openclaw_dagster.spec.draft import Draft
@@ -19,6 +19,7 @@ from openclaw_dagster.spec.triggers import (
     ConditionTrigger,
     EventTrigger,
     ManualTrigger,
+    QueueTrigger,
     ScheduleTrigger,
     WebhookTrigger,
 )
@@ -42,6 +43,7 @@ TRIGGERS: dict[str, type[BaseModel]] = {
     "event": EventTrigger,
     "manual": ManualTrigger,
     "condition": ConditionTrigger,
+    "queue": QueueTrigger,
 }
 #: What the entries of a list are, by the word for one of them; a trigger's model depends on its source.
 MODELS: dict[str, type[BaseModel]] = {
@@ -52,7 +54,6 @@ MODELS: dict[str, type[BaseModel]] = {
 }
 #: Blocks of named things that may stand beside the layers.
 BLOCKS: dict[str, type[BaseModel]] = {"skip_policies": SkipPolicy, "tests": Scenario}
-LATER_SOURCES = ("queue",)
 
 
 class Head(Frozen):
@@ -151,9 +152,6 @@ def _model(draft: Draft, block: str, name: str, mark: Mark, body: Node) -> type[
     source = body.value.get("source")
     if source is None:
         draft.findings.add(mark, "CLAW013", f"the trigger {name} has no source", allowed=TRIGGERS)
-        return None
-    if source.value in LATER_SOURCES:
-        draft.findings.add(source.mark, "CLAW019", later(f"source: {source.value}"))
         return None
     if not isinstance(source.value, str) or source.value not in TRIGGERS:
         said = str(source.plain())[:60]

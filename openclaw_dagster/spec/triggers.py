@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from openclaw_dagster.spec.contracts import Frozen
+from openclaw_dagster.spec.queues import check_queue
 from openclaw_dagster.spec.units import (
     Action,
     Duration,
@@ -146,4 +147,36 @@ class ConditionTrigger(Frozen):
     critical: bool = Field(default=False, description="First in line when there is a queue.")
 
 
-Trigger = WebhookTrigger | ScheduleTrigger | EventTrigger | ManualTrigger | ConditionTrigger
+class QueueTrigger(Frozen):
+    """A message in a queue starts a case; it is taken from the queue once its event is committed."""
+
+    name: Name = Field(exclude=True)
+    source: Literal["queue"] = Field(description="A message in a queue starts a case.")
+    queue: Annotated[str, AfterValidator(check_queue)] = Field(
+        description="nats://STREAM/subject, or queue://… for the dead letters that go there."
+    )
+    batch: int = Field(default=50, ge=1, le=500, description="How many messages are taken at a time.")
+    schema_file: str | None = Field(
+        default=None,
+        alias="schema",
+        description="JSON Schema file of the payload; what does not fit is poison.",
+    )
+    when: str | None = Field(
+        default=None, description="CEL over the payload; messages for which it is false start no case."
+    )
+    idempotency: Annotated[
+        Idempotency | None, BeforeValidator(_idempotency, json_schema_input_type=Key | Idempotency)
+    ] = Field(default=None, description="Path of the key in the payload; without it the message's own id.")
+    requester: Key | None = Field(
+        default=None,
+        description="Path of who asked for it: a person's id, email or Slack id; who asks cannot approve.",
+    )
+    critical: bool = Field(default=False, description="First in line when there is a queue.")
+
+    @property
+    def dead_letters(self) -> bool:
+        """Whether it listens to dead letters of this product rather than to a message server."""
+        return self.queue.startswith("queue://")
+
+
+Trigger = WebhookTrigger | ScheduleTrigger | EventTrigger | ManualTrigger | ConditionTrigger | QueueTrigger

@@ -22,6 +22,7 @@ from openclaw_dagster.web.health import Health
 from openclaw_dagster.web.inbox import Inbox
 from openclaw_dagster.web.inlet import Inlet
 from openclaw_dagster.web.pages import Pages
+from openclaw_dagster.web.queues import Queues
 from openclaw_dagster.web.secrets import check_door
 from openclaw_dagster.web.teller import Teller
 from openclaw_dagster.web.ui import GuardedWebserver
@@ -81,12 +82,16 @@ def app_of(shop: Workspace, workspace_file: Path) -> Starlette:
         express.wake()
         teller.wake()
 
+    queues = Queues(shop, Inlet(shop.ledger, lambda _receipts: on_committed()))
+
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         with context:
             express.start()
             teller.start()
+            queues.start()
             yield
+            await queues.stop()
             teller.stop()
             express.stop()
         shop.close()

@@ -6,10 +6,8 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-import jsonschema
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
@@ -24,6 +22,7 @@ from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.web.body import BodyRefused, idempotency_key, parse_body
 from openclaw_dagster.web.inlet import Inlet, read_body
 from openclaw_dagster.web.limits import RateLimit
+from openclaw_dagster.web.schema import mismatch
 from openclaw_dagster.web.secrets import secrets_of
 from openclaw_dagster.web.signatures import SignatureRefused, message_id, verify
 
@@ -144,20 +143,9 @@ def _key(trigger: WebhookTrigger, headers: Mapping[str, str], payload: dict[str,
 
 
 def _check_schema(system: System, trigger: WebhookTrigger, payload: dict[str, Any]) -> None:
-    if trigger.schema_file is None:
-        return
-    validator = _validator(system.files[trigger.schema_file.removeprefix("./")])
-    worst = jsonschema.exceptions.best_match(validator.iter_errors(payload))
-    if worst is not None:
-        place = ".".join(str(part) for part in worst.absolute_path) or "the body"
-        raise Refusal(422, f"{place}: does not satisfy {worst.validator!r} of {trigger.schema_file}")
-
-
-@lru_cache(maxsize=64)
-def _validator(schema: str) -> Any:
-    import json
-
-    return jsonschema.Draft202012Validator(json.loads(schema))
+    why = mismatch(system, trigger.schema_file, payload)
+    if why is not None:
+        raise Refusal(422, why)
 
 
 def _answer(status: int, content: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:

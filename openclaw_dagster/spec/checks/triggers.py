@@ -18,6 +18,7 @@ from openclaw_dagster.spec.triggers import (
     ConditionTrigger,
     EventTrigger,
     ManualTrigger,
+    QueueTrigger,
     ScheduleTrigger,
     WebhookTrigger,
 )
@@ -36,7 +37,7 @@ def check_triggers(draft: Draft) -> None:
             case ScheduleTrigger():
                 _check_cron(draft, trigger)
                 _check_zone(draft, trigger)
-            case WebhookTrigger() | ManualTrigger():
+            case WebhookTrigger() | ManualTrigger() | QueueTrigger():
                 _check_schema(draft, trigger)
                 _check_paths(draft, trigger)
             case EventTrigger():
@@ -96,7 +97,7 @@ def _check_zone(draft: Draft, trigger: ScheduleTrigger) -> None:
         draft.findings.add(draft.value("triggers", trigger.name, "timezone"), "CLAW031", problem)
 
 
-def _check_schema(draft: Draft, trigger: WebhookTrigger | ManualTrigger) -> None:
+def _check_schema(draft: Draft, trigger: WebhookTrigger | ManualTrigger | QueueTrigger) -> None:
     if trigger.schema_file is None:
         return
     mark = draft.value("triggers", trigger.name, "schema")
@@ -123,7 +124,7 @@ def _check_schema(draft: Draft, trigger: WebhookTrigger | ManualTrigger) -> None
         draft.schemas[trigger.schema_file] = schema if isinstance(schema, dict) else {}
 
 
-def _check_paths(draft: Draft, trigger: WebhookTrigger | ManualTrigger) -> None:
+def _check_paths(draft: Draft, trigger: WebhookTrigger | ManualTrigger | QueueTrigger) -> None:
     """The paths into the payload lead somewhere, as far as its schema tells."""
     schema = draft.schemas.get(trigger.schema_file or "")
     if schema is None:
@@ -132,7 +133,7 @@ def _check_paths(draft: Draft, trigger: WebhookTrigger | ManualTrigger) -> None:
         key = draft.says("triggers", trigger.name)["idempotency"]
         mark = key.value_mark(("key",))
         _check_path(draft, schema, trigger.idempotency.key, mark)
-    if isinstance(trigger, WebhookTrigger) and trigger.requester is not None:
+    if isinstance(trigger, WebhookTrigger | QueueTrigger) and trigger.requester is not None:
         mark = draft.value("triggers", trigger.name, "requester")
         kind = _check_path(draft, schema, trigger.requester, mark).get("type", "string")
         if kind not in ("string", "integer", "number") and "string" not in kind:
