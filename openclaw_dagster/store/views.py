@@ -74,6 +74,12 @@ class Views:
             row = connection.execute(sa.select(t.cases).where(t.cases.c.id == case_id)).first()
         return rows.to_case(row) if row else None
 
+    def cases(self, ids: Collection[str]) -> dict[str, Case]:
+        """Return cases by id, those that there are."""
+        with self.database.read() as connection:
+            found = connection.execute(sa.select(t.cases).where(t.cases.c.id.in_(list(ids))))
+            return {case.id: case for case in map(rows.to_case, found)}
+
     def held(self, cases: Sequence[Case]) -> list[Case]:
         """Return those of `cases` as they stand that are still held under the fence they were held under."""
         fences = {case.id: case.fence for case in cases}

@@ -15,11 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.web.access import Refused, may
+from openclaw_dagster.web.blotter import Blotter
 from openclaw_dagster.web.forms import KEY, form_token, new_key
 from openclaw_dagster.web.identity import SCOPE
 from openclaw_dagster.web.pages import render
 from openclaw_dagster.web.surface import place_of
-from openclaw_dagster.web.visitors import Visit, Visitors, hostname
+from openclaw_dagster.web.visitors import Visit, Visitors, client_of, hostname
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,10 @@ POLICY = (
 class Guard:
     """Middleware around the whole app, for HTTP and websockets."""
 
-    def __init__(self, app: ASGIApp, visitors: Visitors) -> None:
+    def __init__(self, app: ASGIApp, visitors: Visitors, blotter: Blotter) -> None:
         self.app = app
         self.visitors = visitors
+        self.blotter = blotter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let through what may pass; answer the rest."""
@@ -134,6 +136,10 @@ class Guard:
             "refused %s %r by %s: %s", scope.get("method", "websocket"), scope["path"][:200],
             who.person if who else "nobody", refused.why,
         )  # fmt: skip
+        if scope.get("method") not in SAFE:  # it would have changed something
+            what = f"{scope.get('method', 'websocket')} {scope['path'][:300]}"
+            person = who.person if who else ""
+            await self.blotter.enter(what, refused.why, person=person, address=client_of(scope))
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": refused.why[:100]})
             return

@@ -13,11 +13,15 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.version import __version__ as dagster_version
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.warm.express import Express
 from openclaw_dagster.web import slack
+from openclaw_dagster.web.badge import with_badge
+from openclaw_dagster.web.blotter import Blotter
 from openclaw_dagster.web.health import Health
 from openclaw_dagster.web.inbox import Inbox
 from openclaw_dagster.web.inlet import Inlet
@@ -42,10 +46,16 @@ class OpenClawWebserver(GuardedWebserver):
 
     def build_routes(self) -> list[BaseRoute]:
         """Return our routes, then Dagster's, whose last one catches everything else."""
-        return [*own_routes(self.shop, self.on_committed), *super().build_routes()]
+        return [*own_routes(self.shop, self.on_committed, self.blotter), *super().build_routes()]
+
+    def index_html_endpoint(self, request: Request) -> Response:
+        """Return Dagster's page with a link to the inbox on it."""
+        return with_badge(super().index_html_endpoint(request))
 
 
-def own_routes(shop: Workspace, on_committed: Callable[[], None]) -> list[BaseRoute]:
+def own_routes(
+    shop: Workspace, on_committed: Callable[[], None], blotter: Blotter | None = None
+) -> list[BaseRoute]:
     """Return the routes of webhooks, pages, clicks and health checks; `on_committed` hears of what was written."""
     webhooks = Webhooks(shop, Inlet(shop.ledger, lambda _receipts: on_committed()))
     pages, health = Pages(shop), Health(shop)
@@ -58,10 +68,11 @@ def own_routes(shop: Workspace, on_committed: Callable[[], None]) -> list[BaseRo
         Route("/readyz", health.ready, methods=["GET"]),
         Route("/claw", pages.overview, methods=["GET"]),
         Route("/claw/", pages.overview, methods=["GET"]),
-        Route("/claw/style.css", pages.stylesheet, methods=["GET"]),
+        Route("/claw/style.css", pages.file, methods=["GET"]),
+        Route("/claw/badge.js", pages.file, methods=["GET"]),
         Route("/claw/dead-letters", pages.dead_letters, methods=["GET"]),
         Route("/claw/cases/{case_id}", pages.case, methods=["GET"]),
-        *Inbox(shop, pages, on_committed).routes(),
+        *Inbox(shop, pages, blotter or Blotter(shop), on_committed).routes(),
     ]
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from openclaw_dagster.clock import span
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime import holds
-from openclaw_dagster.runtime.clearance import Answer, Counted, Refused, Settled, answer, refusal, refuse
+from openclaw_dagster.runtime.clearance import Answer, Counted, Refused, Settled, answer, objection, refuse
 from openclaw_dagster.runtime.people import members
 from openclaw_dagster.runtime.skips import Granted, Skip, grant, policy_of
 from openclaw_dagster.runtime.workspace import Workspace
@@ -22,23 +22,29 @@ from openclaw_dagster.spec.model import Step
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.gates import GateFact
 from openclaw_dagster.web import access
-from openclaw_dagster.web.access import APPROVER, OPERATOR, Doing, may
-from openclaw_dagster.web.forms import FormRefused, form_token, read_form
+from openclaw_dagster.web.access import OPERATOR, Doing, may
+from openclaw_dagster.web.blotter import Blotter
+from openclaw_dagster.web.forms import FormRefused, read_form
 from openclaw_dagster.web.identity import Identity, identity_of
 from openclaw_dagster.web.pages import Pages
+from openclaw_dagster.web.visitors import client_of
+from openclaw_dagster.web.waiting import answers, waiting_for
 
 #: What the fields of a checkpoint's own form are called on the page.
 PREFIX = "f_"
-#: Requests on one page.
-MOST = 200
+NOBODYS = "Your level does not include answering: it takes approver."
+
+#: What somebody does on a page: who, the case, the step, the fields; it gives the words for them and the status.
+Deed = Callable[[Identity, str, str, Mapping[str, str]], tuple[str, int]]
 
 
 class Inbox:
     """Shows what waits for people, and takes their answers; deciding is left to the runtime's one function."""
 
-    def __init__(self, shop: Workspace, pages: Pages, wake: Callable[[], None]) -> None:
+    def __init__(self, shop: Workspace, pages: Pages, blotter: Blotter, wake: Callable[[], None]) -> None:
         self.shop = shop
         self.pages = pages
+        self.blotter = blotter
         self.wake = wake
 
     def routes(self) -> list[Route]:
@@ -58,24 +64,19 @@ class Inbox:
 
     async def inbox(self, request: Request) -> Response:
         """Show the requests that wait for who asks, then those that wait for others."""
-        who = identity_of(request)
-        return await self.pages.page(lambda: self._inbox(who))
+        return await self.pages.page(request, self._inbox)
 
-    def _inbox(self, who: Identity) -> tuple[str, dict[str, Any]]:
-        waiting = self.shop.ledger.checkpoints(waiting=True, limit=MOST)
-        mine = [one for one in waiting if who.roles & set(one.roles)]
-        return "inbox.html", {
-            "who": who, "mine": mine, "others": [one for one in waiting if one not in mine],
-            "settled": [one for one in self.shop.ledger.checkpoints(limit=20) if one.settled_at is not None],
-            "holds": self.shop.ledger.holds(), "now": self.shop.clock.now(), "more": len(waiting) == MOST,
-        }  # fmt: skip
+    def _inbox(self) -> tuple[str, dict[str, Any]]:
+        ledger = self.shop.ledger
+        settled = [one for one in ledger.checkpoints(limit=20) if one.settled_at is not None]
+        return "inbox.html", {"settled": settled, "holds": ledger.holds(), "now": self.shop.clock.now()}
 
     async def count(self, request: Request) -> Response:
         """Tell how many requests wait, and how many of them for who asks."""
-        who = identity_of(request)
-        waiting = await asyncio.to_thread(lambda: self.shop.ledger.checkpoints(waiting=True, limit=MOST))
-        mine = sum(bool(who.roles & set(one.roles)) for one in waiting)
-        return JSONResponse({"waiting": len(waiting), "mine": mine}, headers={"Cache-Control": "no-store"})
+        found = await asyncio.to_thread(waiting_for, self.shop, identity_of(request))
+        mine, every = len(found.mine), len(found.mine) + len(found.others)
+        said = {"waiting": every, "mine": mine, "more": found.more}
+        return JSONResponse(said, headers={"Cache-Control": "no-store"})
 
     # ── one checkpoint ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -84,15 +85,14 @@ class Inbox:
         return await self._show(request)
 
     async def _show(self, request: Request, problem: str = "", status: int = 200) -> Response:
-        who, token = identity_of(request), form_token(request)
+        who, recorded = identity_of(request), "recorded" in request.query_params
         case_id, step = request.path_params["case_id"], request.path_params["step"]
-        said = request.query_params.get("said", "")
         return await self.pages.page(
-            lambda: self._checkpoint(case_id, step, who, token, problem, said), status=status
+            request, lambda: self._checkpoint(case_id, step, who, problem, recorded=recorded), status=status
         )
 
     def _checkpoint(
-        self, case_id: str, name: str, who: Identity, token: str, problem: str, said: str
+        self, case_id: str, name: str, who: Identity, problem: str, *, recorded: bool
     ) -> tuple[str, dict[str, Any]]:
         ledger = self.shop.ledger
         case = ledger.case(case_id)
@@ -101,18 +101,16 @@ class Inbox:
             return "problem.html", {
                 "title": "No such checkpoint", "text": f"Case {case_id} asks nobody about {name}."
             }  # fmt: skip
-        step = self._step(case, name)
+        step, why_not = self._step(case, name), self._why_not(case, gate, name, who)
         policy = policy_of(self.shop.version(case.digest), step) if step else None
-        event = ledger.events([case.event_id]).get(case.event_id)
-        may_answer = self._why_not(case, gate, name, who) is None
         return "checkpoint.html", {
-            "case": case, "gate": gate, "step": name, "who": who, "form": token, "problem": problem, "said": said,
-            "fields": step.checkpoint.form if step and step.checkpoint else {}, "may_answer": may_answer,
-            "why_not": self._why_not(case, gate, name, who), "policy": policy,
-            "may_skip": policy is not None and gate.open and bool(who.roles & set(policy.approval)) and _level(who),
-            "people": sorted(members(self.shop.environment, gate.roles)), "event": event,
-            "journal": ledger.journal(case_id), "now": self.shop.clock.now(), "prefix": PREFIX,
-            "requests": [one for one in ledger.checkpoints(case_id=case_id) if one.step == name],
+            "case": case, "gate": gate, "step": name, "problem": problem, "why_not": why_not, "policy": policy,
+            "fields": step.checkpoint.form if step and step.checkpoint else {}, "prefix": PREFIX,
+            "may_skip": policy is not None and gate.open and bool(who.roles & set(policy.approval)) and answers(who),
+            "people": sorted(members(self.shop.environment, gate.roles)), "names": self.shop.environment.people,
+            "event": ledger.events([case.event_id]).get(case.event_id),
+            "journal": ledger.journal(case_id), "now": self.shop.clock.now(),
+            "recorded": _recorded(case, gate, name, who) if recorded else "",
         }  # fmt: skip
 
     def _step(self, case: Case, name: str) -> Step | None:
@@ -125,75 +123,76 @@ class Inbox:
         """Return why the page offers no answer to who looks, or None when it does."""
         if not gate.open:
             return f"it is {gate.state}"
-        if not _level(who):
+        if who.how == "local":
+            return "this host has no `login:`, so that it does not know who you are"
+        if not answers(who):
             return "your level does not include answering: it takes approver"
-        # as if it were a denial with a reason: what is filled in is judged when it is sent
-        trial = Answer(case.id, name, gate.digest, who.person, "deny", "page", "a reason")
-        return refusal(self.shop, case, gate, trial)
+        return objection(self.shop, case, name, who.person)
 
     # ── answers ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def answer(self, request: Request) -> Response:
         """Take one answer."""
-        return await self._take(request, self._answer)
+        return await self._take(request, "answer", self._answer)
 
     def _answer(self, who: Identity, case_id: str, step: str, fields: Mapping[str, str]) -> tuple[str, int]:
         form = {name.removeprefix(PREFIX): said for name, said in fields.items() if name.startswith(PREFIX)}
-        verdict = fields.get("verdict", "")
+        verdict = fields.get("verdict", "")[:40]
         given = Answer(
             case_id, step, fields.get("digest", ""), who.person, verdict, _channel(who),  # type: ignore[arg-type]
             fields.get("reason", ""), {} if verdict == "deny" else form,
         )  # fmt: skip
-        if not _level(who):
+        if not answers(who):
             refuse(self.shop, given, "their level does not include answering")
-            return "Your level does not include answering: it takes approver.", 403
+            return NOBODYS, 403
         match answer(self.shop, given):
             case Settled(_, state):
                 return f"Recorded: {'cleared, it runs now' if state == 'cleared' else state}.", 200
             case Counted(_, missing):
-                return (
-                    f"Recorded. {missing} more {'person has' if missing == 1 else 'people have'} to answer.",
-                    200,
-                )
+                return _missing(missing), 200
             case Refused(why):
                 return f"Not counted: {why}.", 403
 
     async def skip(self, request: Request) -> Response:
         """Take the word of a person that a step may be left out."""
-        return await self._take(request, self._skip)
+        return await self._take(request, "skip", self._skip)
 
     def _skip(self, who: Identity, case_id: str, step: str, fields: Mapping[str, str]) -> tuple[str, int]:
-        person = who.person if _level(who) else ""
-        given = grant(self.shop, Skip(case_id, step, person, _channel(who), fields.get("reason", "")))
+        if not answers(who):
+            refuse(self.shop, _wish(who, case_id, step, "skip"), "their level does not include answering")
+            return NOBODYS, 403
+        given = grant(self.shop, Skip(case_id, step, who.person, _channel(who), fields.get("reason", "")))
         if isinstance(given, Granted):
-            return (
-                f"Recorded: {step} is left out, for {span(given.until - self.shop.clock.now())} at most.",
-                200,
-            )
+            left = span(given.until - self.shop.clock.now())
+            return f"Recorded: {step} is left out, for {left} at most.", 200
         return f"Not left out: {given.why}.", 403
 
-    async def _take(
-        self, request: Request, do: Callable[[Identity, str, str, Mapping[str, str]], tuple[str, int]]
-    ) -> Response:
+    async def _take(self, request: Request, what: str, do: Deed) -> Response:
         who = identity_of(request)
         case_id, step = request.path_params["case_id"], request.path_params["step"]
         try:
             fields = await read_form(request)
         except FormRefused as problem:
             text, status = str(problem), 403
-            given = Answer(case_id, step, "", who.person, "deny", _channel(who))
-            await asyncio.to_thread(refuse, self.shop, given, "the form was not made by this login")
+            wish = _wish(who, case_id, step, what)
+            await asyncio.to_thread(refuse, self.shop, wish, "the form was not made by this login")
         else:
             text, status = await asyncio.to_thread(do, who, case_id, step, fields)
             self.wake()
-        if _wants_json(request):
-            return JSONResponse(
-                {"ok": status == 200, "said": text}, status, headers={"Cache-Control": "no-store"}
-            )
+        if status != 200 and await asyncio.to_thread(self.shop.ledger.case, case_id) is None:
+            await self._enter(request, f"{what} to a case that is not there: {case_id[:100]}", text)
+        if "application/json" in request.headers.get("accept", ""):
+            said = {"ok": status == 200, "said": text}
+            return JSONResponse(said, status, headers={"Cache-Control": "no-store"})
         if status == 200:
-            place = f"/claw/checkpoints/{quote(case_id)}/{quote(step)}?said={quote(text)}"
+            place = f"/claw/checkpoints/{quote(case_id)}/{quote(step)}?recorded"
             return RedirectResponse(place, 303, headers={"Cache-Control": "no-store"})
         return await self._show(request, text, status)
+
+    async def _enter(self, request: Request, what: str, why: str) -> None:
+        """Write a refusal down for which there is no journal of a case."""
+        person, address = identity_of(request).person, client_of(request.scope)
+        await self.blotter.enter(what, why, person=person, address=address)
 
     # ── holds ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -202,12 +201,13 @@ class Inbox:
         return await self._holds(request)
 
     async def _holds(self, request: Request, problem: str = "", status: int = 200) -> Response:
-        who, token = identity_of(request), form_token(request)
+        who = identity_of(request)
         actions = sorted({step.action for one in self.shop.systems.values() for step in one.execution})
         return await self.pages.page(
+            request,
             lambda: ("holds.html", {
                 "holds": self.shop.ledger.holds(), "systems": sorted(self.shop.systems), "actions": actions,
-                "who": who, "form": token, "problem": problem,
+                "problem": problem,
                 "may_change": not isinstance(may(who, Doing("hold", OPERATOR)), access.Refused),
             }),
             status=status,
@@ -219,11 +219,10 @@ class Inbox:
         try:
             fields = await read_form(request)
             scope, reason = fields.get("scope", ""), fields.get("reason", "")
-            if fields.get("do") == "release":
-                await asyncio.to_thread(lambda: holds.release(self.shop, scope, by=who.person, reason=reason))
-            else:
-                await asyncio.to_thread(lambda: holds.place(self.shop, scope, by=who.person, reason=reason))
+            change = holds.release if fields.get("do") == "release" else holds.place
+            await asyncio.to_thread(lambda: change(self.shop, scope, by=who.person, reason=reason))
         except FormRefused as problem:
+            await self._enter(request, "change a hold", str(problem))
             return await self._holds(request, str(problem), 403)
         except ClawError as problem:
             return await self._holds(request, str(problem), 422)
@@ -231,13 +230,26 @@ class Inbox:
         return RedirectResponse("/claw/holds", 303, headers={"Cache-Control": "no-store"})
 
 
-def _level(who: Identity) -> bool:
-    return not isinstance(may(who, Doing("answer a checkpoint", APPROVER)), access.Refused)
+def _recorded(case: Case, gate: GateFact, step: str, who: Identity) -> str:
+    """Return what is said to somebody who has just answered; nothing to somebody who has not."""
+    skip = case.facts.skips.get(step)
+    if skip is not None and skip.by == who.person:
+        return f"Recorded: {step} is left out."
+    if who.person not in {one["person"] for one in gate.answers}:
+        return ""
+    if gate.open:
+        return _missing(gate.missing)
+    return f"Recorded: {gate.state}."
+
+
+def _missing(people: int) -> str:
+    return f"Recorded. {people} more {'person has' if people == 1 else 'people have'} to answer."
+
+
+def _wish(who: Identity, case_id: str, step: str, verdict: Any) -> Answer:
+    """Return what somebody tried, for the journal that keeps that it was refused."""
+    return Answer(case_id, step, "", who.person, verdict, _channel(who))
 
 
 def _channel(who: Identity) -> str:
     return "api" if who.how == "token" else "page"
-
-
-def _wants_json(request: Request) -> bool:
-    return "application/json" in request.headers.get("accept", "")

@@ -36,6 +36,7 @@ ROUTES: dict[str, tuple[Kind, Levels]] = {
     "/healthz": ("open", NOBODY),
     "/readyz": ("open", NOBODY),
     "/claw/style.css": ("public", NOBODY),
+    "/claw/badge.js": ("public", NOBODY),
     "/claw/login": ("public", NOBODY),
     "/claw/login/oidc": ("public", NOBODY),
     "/claw/login/callback": ("public", NOBODY),

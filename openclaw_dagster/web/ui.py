@@ -14,12 +14,13 @@ from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket
 
 from openclaw_dagster.web.access import Refused
+from openclaw_dagster.web.blotter import Blotter
 from openclaw_dagster.web.documents import Document, judge, read_document
 from openclaw_dagster.web.guard import Guard
 from openclaw_dagster.web.identity import SCOPE, identity_of
 from openclaw_dagster.web.login import Login
 from openclaw_dagster.web.view import PersonContext, load_lazy_parts
-from openclaw_dagster.web.visitors import Visitors
+from openclaw_dagster.web.visitors import Visitors, client_of
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
     def __init__(self, context: WorkspaceProcessContext, visitors: Visitors) -> None:
         super().__init__(context)
         self.visitors = visitors
+        self.blotter = Blotter(visitors.shop)
         load_lazy_parts(context.instance)
 
     def build_routes(self) -> list[BaseRoute]:
@@ -41,7 +43,7 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
 
     def build_middleware(self) -> list[Middleware]:
         """Return the guard, then Dagster's own."""
-        return [Middleware(Guard, visitors=self.visitors), *super().build_middleware()]
+        return [Middleware(Guard, visitors=self.visitors, blotter=self.blotter), *super().build_middleware()]
 
     def _make_request_context(self, conn: HTTPConnection) -> PersonContext:
         context = PersonContext.of(self._process_context, conn, identity_of(conn))
@@ -68,7 +70,7 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         operation_name: str | None,
     ) -> JSONResponse:
         """Execute a document if its sender may do all that it asks for."""
-        document = self._judged(request, query, by_get=request.method != "POST")
+        document = await self._judged(request, query, by_get=request.method != "POST")
         if isinstance(document, Refused):
             return _refusal(document)
         if document.mutations:
@@ -77,6 +79,7 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         answer = await super().execute_graphql_request(request, query, variables, operation_name)
         if (refused := request.scope[CONTEXT].refused) is not None:
             log.warning("refused a run of %s: %s", identity_of(request).person, refused)
+            await self._enter(request, document, str(refused))
             return _refusal(Refused(str(refused)))
         return answer
 
@@ -93,14 +96,14 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         if identity is None:
             return None, {"message": "the login is over"}
         websocket.scope[SCOPE] = identity
-        document = self._judged(websocket, query)
+        document = await self._judged(websocket, query)
         if isinstance(document, Refused):
             return None, {"message": document.why}
         return await super().execute_graphql_subscription(
             websocket, operation_id, query, variables, operation_name
         )
 
-    def _judged(
+    async def _judged(
         self, connection: HTTPConnection, query: object, *, by_get: bool = False
     ) -> Document | Refused:
         document = read_document(query)
@@ -108,9 +111,17 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         verdict = document if isinstance(document, Refused) else judge(identity, document, by_get=by_get)
         if isinstance(verdict, Refused):
             log.warning("refused a document of %s: %s", identity.person, verdict.why)
+            if isinstance(document, Document) and document.mutations:
+                await self._enter(connection, document, verdict.why)
             return verdict
         assert isinstance(document, Document)
         return document
+
+    async def _enter(self, connection: HTTPConnection, document: Document, why: str) -> None:
+        """Write down that a document was refused which would have changed something."""
+        person = identity_of(connection).person
+        what = f"mutation {', '.join(sorted(document.mutations))}"
+        await self.blotter.enter(what[:400], why, person=person, address=client_of(connection.scope))
 
 
 def _refusal(refused: Refused) -> JSONResponse:
