@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,13 +10,14 @@ import typer
 from openclaw_dagster.cli import output
 from openclaw_dagster.cli.case import find_case
 from openclaw_dagster.cli.output import AsJson
-from openclaw_dagster.cli.place import opened_shop, user
+from openclaw_dagster.cli.place import opened_ledger, opened_shop, user
 from openclaw_dagster.clock import span
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.settings import variable
 
 if TYPE_CHECKING:
     from openclaw_dagster.runtime.workspace import Workspace
+    from openclaw_dagster.store.gates import GateFact
 
 Case = Annotated[str, typer.Argument(help="Id or key of the case.")]
 Step = Annotated[str, typer.Argument(help="The step whose checkpoint it is.")]
@@ -25,6 +27,7 @@ Fields = Annotated[
     list[str] | None,
     typer.Option("--form", help="What is filled in, as name=value; can be said several times."),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it is answered.")]
 As = Annotated[
     str | None,
     typer.Option("--as", help="Who answers, in the environment development; elsewhere CLAW_TOKEN says it."),
@@ -56,9 +59,9 @@ def inbox(as_json: AsJson = False) -> None:
     Example:
       claw inbox
     """
-    with opened_shop() as shop:
-        waiting, held = shop.ledger.checkpoints(waiting=True), shop.ledger.holds()
-        now = shop.clock.now()
+    with opened_ledger() as ledger:
+        waiting, held = ledger.checkpoints(waiting=True), ledger.holds()
+        now = ledger.clock.now()
     if as_json:
         shown = [{name: getattr(one, name) for name in one.__slots__} for one in waiting]
         output.say_json(
@@ -86,7 +89,13 @@ def inbox(as_json: AsJson = False) -> None:
 
 
 def approve(
-    case: Case, step: Step, form: Fields = None, reason: Reason = "", who: As = None, as_json: AsJson = False
+    case: Case,
+    step: Step,
+    form: Fields = None,
+    reason: Reason = "",
+    who: As = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Approve what a step is about to do; it shows that first and asks.
 
@@ -94,19 +103,25 @@ def approve(
     Example:
       claw approve A-7 refund --form reason=lost --as fin_1
     """
-    _answer(case, step, "approve", form, reason, who, as_json=as_json)
+    _answer(case, step, "approve", form, reason, who, yes=yes, as_json=as_json)
 
 
 def acknowledge(
-    case: Case, step: Step, form: Fields = None, reason: Reason = "", who: As = None, as_json: AsJson = False
+    case: Case,
+    step: Step,
+    form: Fields = None,
+    reason: Reason = "",
+    who: As = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Say that you have seen what a step is about to do.
+    """Say that you have seen what a step is about to do; it shows that first and asks.
 
     \b
     Example:
       claw acknowledge A-7 pack --as agent_1
     """
-    _answer(case, step, "acknowledge", form, reason, who, as_json=as_json)
+    _answer(case, step, "acknowledge", form, reason, who, yes=yes, as_json=as_json)
 
 
 def deny(case: Case, step: Step, reason: Needed, who: As = None, as_json: AsJson = False) -> None:
@@ -116,24 +131,30 @@ def deny(case: Case, step: Step, reason: Needed, who: As = None, as_json: AsJson
     Example:
       claw deny A-7 refund --reason "no receipt" --as fin_1
     """
-    _answer(case, step, "deny", None, reason, who, as_json=as_json)
+    _answer(case, step, "deny", None, reason, who, yes=True, as_json=as_json)
 
 
 def _answer(
-    case: str, step: str, verdict: Any, form: list[str] | None, reason: str, who: str | None, *, as_json: bool
+    case: str,
+    step: str,
+    verdict: Any,
+    form: list[str] | None,
+    reason: str,
+    who: str | None,
+    *,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     from openclaw_dagster.runtime.clearance import Answer, Counted, Refused, answer
 
     with opened_shop() as shop:
         found = find_case(shop.ledger, case)
         gate = found.facts.gates.get(step)
-        person = _person(shop, who)
+        person = _person(shop, found.id, step, verdict, who)
         if gate is not None and gate.open and not as_json:
-            output.say(
-                f"{step} will run {gate.shown['action']} {gate.shown['target'].get('url', '')}".rstrip(),
-                "bold",
-            )
-            output.table(("", ""), [(name, str(value)) for name, value in gate.shown["args"].items()])
+            _show(step, gate)
+        if not yes and gate is not None and gate.open:
+            _ask(step, verdict, as_json=as_json)
         given = Answer(
             found.id, step, gate.digest if gate else "", person, verdict, "cli", reason, _fields(form)
         )
@@ -160,7 +181,8 @@ def skip(case: Case, step: Step, reason: Needed, who: As = None, as_json: AsJson
 
     with opened_shop() as shop:
         found = find_case(shop.ledger, case)
-        given = grant(shop, Skip(found.id, step, _person(shop, who), "cli", reason))
+        person = _person(shop, found.id, step, "skip", who)
+        given = grant(shop, Skip(found.id, step, person, "cli", reason))
         now = shop.clock.now()
     if isinstance(given, NotGranted):
         raise NotTaken(why=given.why)
@@ -212,8 +234,37 @@ def release(
         output.say(f"{scope} goes on" + (f"; {freed} cases are due again" if freed else ""), "green")
 
 
-def _person(shop: Workspace, said: str | None) -> str:
-    """Return who answers: whom the token of CLAW_TOKEN belongs to, or in development whoever says so."""
+def _show(step: str, gate: GateFact) -> None:
+    """Print what will run, as the digest of the answer has it."""
+    output.say(
+        f"{step} will run {gate.shown['action']} {gate.shown['target'].get('url', '')}".rstrip(), "bold"
+    )
+    output.table(("", ""), [(name, str(value)) for name, value in gate.shown["args"].items()])
+    for name, one in gate.changed.items():
+        output.say(
+            f"changed since it was asked before: {name} from {one['before']} to {one['after']}", "yellow"
+        )
+
+
+def _ask(step: str, verdict: str, *, as_json: bool) -> None:
+    if as_json or not sys.stdin.isatty():
+        raise typer.BadParameter("say --yes, for nobody can be asked here")
+    typer.confirm(f"{verdict.capitalize()} {step}?", abort=True, err=True)
+
+
+def _person(shop: Workspace, case_id: str, step: str, verdict: Any, said: str | None) -> str:
+    """Return who answers; Nobody, and the journal says so, when that is not known."""
+    from openclaw_dagster.runtime.clearance import Answer, refuse
+
+    try:
+        return _named(shop, said)
+    except Nobody:
+        refuse(shop, Answer(case_id, step, "", user(), verdict, "cli"), "nobody knows who answers")
+        raise
+
+
+def _named(shop: Workspace, said: str | None) -> str:
+    """Return whom the token of CLAW_TOKEN belongs to, or in development whoever says so."""
     from openclaw_dagster.store.tokens import Tokens
 
     text = variable("CLAW_TOKEN")

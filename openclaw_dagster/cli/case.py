@@ -223,6 +223,7 @@ def answer(
       claw case answer A-1 --did-not --reason "their desk found no booking"
     """
     from openclaw_dagster.runtime import operations
+    from openclaw_dagster.runtime.refusals import noted
 
     if took_place is None:
         raise typer.BadParameter("say --took-place or --did-not")
@@ -234,7 +235,8 @@ def answer(
         raise typer.BadParameter(f"--result is not JSON: {error}") from error
     with opened_shop() as shop:
         found = find_case(shop.ledger, case)
-        operations.answer(shop, found.id, by=user(), took_place=took_place, result=given, reason=reason)
+        with noted(shop, f"claw case answer {found.id}", person=user()):
+            operations.answer(shop, found.id, by=user(), took_place=took_place, result=given, reason=reason)
         _confirm(shop.ledger, found.id, "answered: it goes on at once", as_json=as_json)
 
 

@@ -189,9 +189,11 @@ def _ask(number: int) -> None:
 
 def _redrive(shop: Workspace, case_id: str, reason: str, *, same_version: bool) -> dict[str, Any]:
     from openclaw_dagster.runtime import operations
+    from openclaw_dagster.runtime.refusals import noted
 
     try:
-        operations.redrive(shop, case_id, by=user(), reason=reason, same_version=same_version)
+        with noted(shop, f"claw dlq redrive {case_id}", person=user()):
+            operations.redrive(shop, case_id, by=user(), reason=reason, same_version=same_version)
     except ClawError as error:
         return {"case": case_id, "redriven": False, "problem": f"{error.code} {error}"}
     return {"case": case_id, "redriven": True, "problem": None}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from openclaw_dagster.clock import DAY
+from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.trouble import short
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.store.events import Arrival
@@ -25,3 +27,13 @@ def note(
     shop.ledger.receive(
         [Arrival(system=HOST, name="refused", source=HOST, key=key, payload=payload, retention=KEEP)]
     )
+
+
+@contextmanager
+def noted(shop: Workspace, what: str, *, person: str) -> Iterator[None]:
+    """Write down that what is done inside was refused, and pass the error on."""
+    try:
+        yield
+    except ClawError as error:
+        note(shop, what, str(error), person=person)
+        raise

@@ -86,6 +86,12 @@ _MUTATIONS: dict[Levels, tuple[str, ...]] = {
 #: Each mutation of Dagster that was looked at, with the levels it takes.
 MUTATIONS: dict[str, Levels] = {name: levels for levels, names in _MUTATIONS.items() for name in names}
 
+#: Those that make a run or a backfill, or come to nothing.
+LAUNCHES = frozenset({
+    "launchPipelineExecution", "launchRun", "launchMultipleRuns", "launchPipelineReexecution", "launchRunReexecution",
+    "launchPartitionBackfill", "reexecutePartitionBackfill",
+})  # fmt: skip
+
 _PERMISSIONS: dict[Levels, tuple[str, ...]] = {
     OPERATOR: (
         *("launch_pipeline_execution", "launch_pipeline_reexecution", "terminate_pipeline_execution"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from graphql import (
@@ -25,6 +26,10 @@ from openclaw_dagster.web.identity import Identity
 MOST_LETTERS = 200_000
 MOST_TOKENS = 20_000
 MOST_DEEP = 40
+#: What a POST carries; a link must change nothing, and neither does an open line.
+EVERY_KIND = frozenset({"query", "mutation", "subscription"})
+BY_GET = frozenset({"query"})
+BY_LINE = frozenset({"query", "subscription"})
 #: Brackets inside each other that the parser is asked to follow.
 _MOST_BRACKETS = 200
 
@@ -62,12 +67,15 @@ def read_document(query: object) -> Document | Refused:
     return Document(frozenset(one.operation.value for one in operations), frozenset(names) - {"__typename"})
 
 
-def judge(identity: Identity, document: Document, *, by_get: bool = False) -> Allowed | Refused:
-    """Decide whether somebody may do all that a document asks for."""
-    if by_get and document.kinds - {"query"}:
-        return Refused("only queries come by GET: a link must not change anything", 405)
+def judge(
+    identity: Identity, document: Document, *, takes: AbstractSet[str] = EVERY_KIND
+) -> Allowed | Refused:
+    """Decide whether somebody may do all that a document asks for, by a way that takes these kinds of it."""
     needs = [Doing("a query", VIEWER), *(mutation(name) for name in sorted(document.mutations))]
-    return may(identity, *needs)
+    verdict = may(identity, *needs)
+    if isinstance(verdict, Allowed) and document.kinds - takes:
+        return Refused(f"this way takes no {' and no '.join(sorted(document.kinds - takes))}", 405)
+    return verdict
 
 
 def _brackets(text: str) -> int:

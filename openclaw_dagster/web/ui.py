@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket
 
-from openclaw_dagster.web.access import Refused
+from openclaw_dagster.web.access import LAUNCHES, Refused
 from openclaw_dagster.web.blotter import Blotter
-from openclaw_dagster.web.documents import Document, judge, read_document
+from openclaw_dagster.web.documents import BY_GET, BY_LINE, EVERY_KIND, Document, judge, read_document
 from openclaw_dagster.web.guard import Guard
 from openclaw_dagster.web.identity import SCOPE, identity_of
 from openclaw_dagster.web.login import Login
@@ -58,7 +58,9 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
             except (ValueError, RecursionError):
                 return _refusal(Refused("the body is not JSON", 400))
             if not isinstance(said, dict):
-                return _refusal(Refused("the body is not one object: send one document at a time", 400))
+                why = "the body is not one object: send one document at a time"
+                await self._enter(request, "several documents at once", why)
+                return _refusal(Refused(why, 400))
         answer: Response = await super().graphql_http_endpoint(request)
         return answer
 
@@ -70,7 +72,7 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         operation_name: str | None,
     ) -> JSONResponse:
         """Execute a document if its sender may do all that it asks for."""
-        document = await self._judged(request, query, by_get=request.method != "POST")
+        document = await self._judged(request, query, EVERY_KIND if request.method == "POST" else BY_GET)
         if isinstance(document, Refused):
             return _refusal(document)
         if document.mutations:
@@ -79,8 +81,10 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         answer = await super().execute_graphql_request(request, query, variables, operation_name)
         if (refused := request.scope[CONTEXT].refused) is not None:
             log.warning("refused a run of %s: %s", identity_of(request).person, refused)
-            await self._enter(request, document, str(refused))
+            await self._enter(request, _named(document), str(refused))
             return _refusal(Refused(str(refused)))
+        if document.mutations & LAUNCHES and not request.scope[CONTEXT].made:
+            await self._enter(request, _named(document), "Dagster launched nothing for it")
         return answer
 
     async def execute_graphql_subscription(
@@ -96,7 +100,7 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         if identity is None:
             return None, {"message": "the login is over"}
         websocket.scope[SCOPE] = identity
-        document = await self._judged(websocket, query)
+        document = await self._judged(websocket, query, BY_LINE)
         if isinstance(document, Refused):
             return None, {"message": document.why}
         return await super().execute_graphql_subscription(
@@ -104,24 +108,27 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         )
 
     async def _judged(
-        self, connection: HTTPConnection, query: object, *, by_get: bool = False
+        self, connection: HTTPConnection, query: object, takes: frozenset[str]
     ) -> Document | Refused:
         document = read_document(query)
         identity = identity_of(connection)
-        verdict = document if isinstance(document, Refused) else judge(identity, document, by_get=by_get)
+        verdict = document if isinstance(document, Refused) else judge(identity, document, takes=takes)
         if isinstance(verdict, Refused):
             log.warning("refused a document of %s: %s", identity.person, verdict.why)
             if isinstance(document, Document) and document.mutations:
-                await self._enter(connection, document, verdict.why)
+                await self._enter(connection, _named(document), verdict.why)
             return verdict
         assert isinstance(document, Document)
         return document
 
-    async def _enter(self, connection: HTTPConnection, document: Document, why: str) -> None:
-        """Write down that a document was refused which would have changed something."""
-        person = identity_of(connection).person
-        what = f"mutation {', '.join(sorted(document.mutations))}"
-        await self.blotter.enter(what[:400], why, person=person, address=client_of(connection.scope))
+    async def _enter(self, connection: HTTPConnection, what: str, why: str) -> None:
+        """Write down that something was refused which would have changed something."""
+        person, address = identity_of(connection).person, client_of(connection.scope)
+        await self.blotter.enter(what, why, person=person, address=address)
+
+
+def _named(document: Document) -> str:
+    return f"mutation {', '.join(sorted(document.mutations))}"[:400]
 
 
 def _refusal(refused: Refused) -> JSONResponse:

@@ -59,7 +59,9 @@ class PersonRuns(RunDomain):
         if parent is not None and parent.job_name == said["job_name"]:
             known |= parent.tags
         tags = self.view.stamp(said.pop("tags", None), known)
-        return super().create_run(tags=tags, **said)
+        made = super().create_run(tags=tags, **said)
+        self.view.made += 1
+        return made
 
 
 class PersonInstance(DagsterInstance):
@@ -67,6 +69,7 @@ class PersonInstance(DagsterInstance):
 
     person: str
     refused: TagRefused | None  # what this request was refused for, which Dagster hides in its answer
+    made: int  # runs and backfills that it made
 
     @classmethod
     def of(cls, instance: DagsterInstance, person: str) -> Self:
@@ -76,6 +79,7 @@ class PersonInstance(DagsterInstance):
         made.__dict__.pop("run_domain", None)
         made.person = person
         made.refused = None
+        made.made = 0
         return made
 
     def stamp(self, tags: Mapping[str, Any] | None, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,6 +100,7 @@ class PersonInstance(DagsterInstance):
         repeated = self.get_backfill(partition_backfill.tags.get(PARENT_BACKFILL_ID_TAG, ""))
         tags = self.stamp(partition_backfill.tags, repeated.tags if repeated else {})
         super().add_backfill(partition_backfill._replace(tags=tags))
+        self.made += 1
 
 
 class PersonContext(WorkspaceRequestContext):
@@ -122,6 +127,12 @@ class PersonContext(WorkspaceRequestContext):
         """What the request was refused for by the tags it brought."""
         view = self.instance
         return view.refused if isinstance(view, PersonInstance) else None
+
+    @property
+    def made(self) -> int:
+        """How many runs and backfills the request made."""
+        view = self.instance
+        return view.made if isinstance(view, PersonInstance) else 0
 
     @property
     def permissions(self) -> Mapping[str, PermissionResult]:

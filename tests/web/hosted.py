@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 import uvicorn
-from services.sample import copy_sample
+from services.sample import SPECS, copy_sample
 
 from openclaw_dagster.clock import SystemClock
 from openclaw_dagster.runtime.workspace import Workspace
@@ -141,15 +142,19 @@ class Hosted:
     """One host in a thread."""
 
     def __init__(
-        self, folder: Path, patch: pytest.MonkeyPatch, environment: str, *, name: str = "development",
+        self, folder: Path, patch: pytest.MonkeyPatch, environment: str | None, *, name: str = "development",
         database: str | None = None, public: str | None = None,
     ) -> None:  # fmt: skip
+        """Start it with the sample and these people; without them, with all the examples and their people."""
         specs, home = folder / "specs", folder / "home"
-        copy_sample(specs)
-        file = specs / "environments" / f"{name}.yaml"
-        text = (specs / "environments" / "development.yaml").read_text()
-        text = re.sub(r"^(people|roles|login|access):.*\n(?:[ #].*\n|\n)*", "", text, flags=re.M)
-        file.write_text(text + environment)
+        if environment is None:
+            shutil.copytree(SPECS, specs)
+        else:
+            copy_sample(specs)
+            file = specs / "environments" / f"{name}.yaml"
+            text = (specs / "environments" / "development.yaml").read_text()
+            text = re.sub(r"^(people|roles|login|access):.*\n(?:[ #].*\n|\n)*", "", text, flags=re.M)
+            file.write_text(text + environment)
         self.port = free_port()
         self.url = public or f"http://127.0.0.1:{self.port}"
         dagster = home / "dagster"
@@ -161,14 +166,18 @@ class Hosted:
             "CLAW_PORT": str(self.port), "CLAW_PUBLIC_URL": self.url, "CLAW_DATABASE_URL": database or "",
         }.items():  # fmt: skip
             patch.setenv(variable, value)
-        workspace = home / "workspace.yaml"
-        workspace.write_text(
+        self.workspace = home / "workspace.yaml"
+        self.workspace.write_text(
             "load_from:\n  - python_module: {module_name: openclaw_dagster.definitions, location_name: openclaw}\n"
         )
         self.specs = specs
         self.clock = MovedClock()
+        self.start()
+
+    def start(self) -> None:
+        """Read the files and serve them."""
         self.shop = Workspace(read_settings(), clock=self.clock)
-        self.app = app_of(self.shop, workspace)
+        self.app = app_of(self.shop, self.workspace)
         config = uvicorn.Config(
             self.app,
             host="127.0.0.1",
@@ -192,6 +201,11 @@ class Hosted:
 
     def browser(self) -> Browser:
         return Browser(self)
+
+    def restart(self) -> None:
+        """End, and start again with the files as they are now."""
+        self.close()
+        self.start()
 
     def close(self) -> None:
         self.server.should_exit = True

@@ -12,7 +12,7 @@ from dagster_graphql.schema import create_schema
 from openclaw_dagster.spec.environment import Environment
 from openclaw_dagster.spec.login import Level
 from openclaw_dagster.web.access import MUTATIONS, NOBODY, PERMISSIONS, Allowed, Doing, Refused, may
-from openclaw_dagster.web.documents import MOST_DEEP, Document, judge, read_document
+from openclaw_dagster.web.documents import BY_GET, BY_LINE, MOST_DEEP, Document, judge, read_document
 from openclaw_dagster.web.identity import LOCAL, Identity, describe, person_of, with_implied
 
 
@@ -75,9 +75,9 @@ def test_every_operation_of_a_document_is_judged() -> None:
     assert isinstance(both, Document)
     assert isinstance(judge(OPERATOR, both), Refused)
     assert isinstance(judge(ADMIN, both), Allowed)
-    assert judge(ADMIN, both, by_get=True) == Refused(
-        "only queries come by GET: a link must not change anything", 405
-    )
+    assert judge(ADMIN, both, takes=BY_GET) == Refused("this way takes no mutation", 405)
+    assert judge(ADMIN, both, takes=BY_LINE) == Refused("this way takes no mutation", 405)
+    assert isinstance(judge(OPERATOR, both, takes=BY_GET), Refused)
 
 
 def test_a_mutation_that_nobody_looked_at_is_for_admins() -> None:
