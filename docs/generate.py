@@ -18,7 +18,7 @@ import openclaw_dagster
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.spec.build import LATER
 from openclaw_dagster.spec.codes import CODES
-from openclaw_dagster.spec.layers import BLOCKS, LATER_SOURCES, LAYERS
+from openclaw_dagster.spec.layers import BLOCKS, LAYERS
 from openclaw_dagster.spec.schema import json_schema
 
 HERE = Path(__file__).parent
@@ -95,10 +95,9 @@ def reference_page() -> str:
         for name in _models_of(schema["properties"][layer], defs):
             parts.append(f"### {name}\n\n{defs[name]['description']}\n\n{_table(defs[name], defs)}")
     later = sorted({word for words in LATER.values() for word in words})
-    sources = ", ".join(f"`source: {word}`" for word in LATER_SOURCES)
     parts.append(
         "## Words that come later\n\nThese belong to the language, but this version does not execute them, "
-        f"so it refuses them (CLAW019): {', '.join(f'`{word}`' for word in later)}, {sources}."
+        f"so it refuses them (CLAW019): {', '.join(f'`{word}`' for word in later)}."
     )
     return "\n\n".join(parts) + "\n"
 

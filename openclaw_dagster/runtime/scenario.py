@@ -24,7 +24,15 @@ from openclaw_dagster.settings import Settings
 from openclaw_dagster.spec.environment import SimulatorBinding
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.scenarios import Deed, Scenario
-from openclaw_dagster.spec.triggers import EventTrigger, ScheduleTrigger, Trigger
+from openclaw_dagster.spec.triggers import (
+    ConditionTrigger,
+    EventTrigger,
+    ManualTrigger,
+    QueueTrigger,
+    ScheduleTrigger,
+    Trigger,
+    WebhookTrigger,
+)
 from openclaw_dagster.store.case import Case
 
 #: When every scenario begins: a Monday, 09:00 UTC.
@@ -133,17 +141,21 @@ class _Play:
         now, number = self.clock.now(), f"event-{self.events}"
         if isinstance(trigger, ScheduleTrigger):
             return tick(trigger, now)
-        payload = self.system.fixtures[path]
-        if isinstance(trigger, EventTrigger):
-            about = {"name": trigger.of, "case": number, "key": number, "at": iso(now), "output": {}}
-            return {**payload, "event": {**about, **payload.get("event", {})}}, number
-        idempotency = getattr(trigger, "idempotency", None)
-        if idempotency is None:
-            return payload, number
-        value: Any = payload
-        for part in idempotency.path:
-            value = value[part]
-        return payload, str(value)
+        payload, at = self.system.fixtures[path], iso(now)
+        match trigger:
+            case EventTrigger():
+                event = {"name": trigger.of, "case": number, "key": number, "at": at, "output": {}}
+                return {**payload, "event": {**event, **payload.get("event", {})}}, number
+            case ConditionTrigger():
+                seen = {"trigger": trigger.name, "since": at, "at": at, **payload["condition"]}
+                return {**payload, "condition": seen}, number
+            case WebhookTrigger() | ManualTrigger() | QueueTrigger():
+                value: Any = payload if trigger.idempotency else number
+                for part in trigger.idempotency.path if trigger.idempotency else ():
+                    value = value[part]
+                return payload, str(value)
+            case _:
+                assert_never(trigger)
 
     def _run(self, until: int) -> None:
         """Let everything happen that is due, and move the clock to what is due next, up to `until`."""

@@ -15,8 +15,8 @@ from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.settings import read_settings
 from openclaw_dagster.store.database import address
 
-from .carrier import Carrier
 from ..services.sample import copy_sample
+from .carrier import Carrier
 from .project import SAMPLE, make_project
 from .stack import Stack
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, assert_never
 
 from openclaw_dagster.spec.diagnostics import Findings, Mark
 from openclaw_dagster.spec.draft import Draft
+from openclaw_dagster.spec.expressions import ExpressionError, ExpressionFailed, compile_expression
 from openclaw_dagster.spec.reader import read
 from openclaw_dagster.spec.scenarios import TICK
-from openclaw_dagster.spec.triggers import ManualTrigger, ScheduleTrigger, Trigger, WebhookTrigger
+from openclaw_dagster.spec.triggers import (
+    ConditionTrigger,
+    EventTrigger,
+    ManualTrigger,
+    QueueTrigger,
+    ScheduleTrigger,
+    Trigger,
+    WebhookTrigger,
+)
 
 CODE = "CLAW040"
+NO_EVENT = ': event is a mapping, such as {"event": {"output": {"branch": "book"}}}'
 
 
 class Payloads:
@@ -62,27 +72,59 @@ class Payloads:
 
     def _fits(self, trigger: Trigger, path: str, payload: dict[str, Any]) -> None:
         opened = self.opened[path]
-        if opened is None or not isinstance(trigger, WebhookTrigger | ManualTrigger):
+        if opened is None:
             return
         text, findings = opened
+        match trigger:
+            case WebhookTrigger() | ManualTrigger() | QueueTrigger():
+                problems = self._unfit(trigger, payload)
+            case EventTrigger():
+                problems = [] if isinstance(payload.get("event", {}), dict) else [(["event"], NO_EVENT)]
+            case ConditionTrigger():
+                problems = _untrue(trigger, payload)
+            case ScheduleTrigger():
+                problems = []
+            case _:
+                assert_never(trigger)
+        for place, problem in problems:
+            findings.add(_place(text, place), CODE, f"{trigger.name} would not let it in{problem}")
+
+    def _unfit(
+        self, trigger: WebhookTrigger | ManualTrigger | QueueTrigger, payload: dict[str, Any]
+    ) -> list[tuple[list[str | int], str]]:
+        """Return what its schema, or its key, has against a payload, and where."""
         schema = self.draft.schemas.get(trigger.schema_file or "")
         if schema:
             from jsonschema import Draft202012Validator  # costs more than reading most files
 
             errors = sorted(Draft202012Validator(schema).iter_errors(payload), key=lambda one: list(one.path))
-            for error in errors[:10]:
-                where = "/".join(str(part) for part in error.absolute_path) or "the top"
-                problem = f"{trigger.name} would not let it in, at {where}: {error.message[:200]}"
-                findings.add(_place(text, list(error.absolute_path)), CODE, problem)
             if errors:
-                return
-        if trigger.idempotency is not None and not isinstance(
-            _at(payload, trigger.idempotency.path), str | int
-        ):
-            problem = (
-                f"{trigger.name} would not let it in: it has no {trigger.idempotency.key}, which is its key"
-            )
-            findings.add(Mark(), CODE, problem)
+                return [
+                    (list(one.absolute_path), _said(list(one.absolute_path), one.message))
+                    for one in errors[:10]
+                ]
+        key = trigger.idempotency
+        if key is not None and not isinstance(_at(payload, key.path), str | int):
+            return [([], f": it has no {key.key}, which is its key")]
+        return []
+
+
+def _said(path: list[str | int], message: str) -> str:
+    return f", at {'/'.join(str(part) for part in path) or 'the top'}: {message[:200]}"
+
+
+def _untrue(trigger: ConditionTrigger, payload: dict[str, Any]) -> list[tuple[list[str | int], str]]:
+    """Return why a condition would start no case with the value that was read."""
+    about = payload.get("condition")
+    if not isinstance(about, dict) or "value" not in about:
+        return [([], ': what was read stands under condition, such as {"condition": {"value": 400}}')]
+    try:
+        true = compile_expression(trigger.when).test({"value": about["value"]})
+    except ExpressionError:
+        return []  # that is told where the condition stands
+    except ExpressionFailed as error:
+        return [(["condition", "value"], f": {error}")]
+    return [] if true else [(["condition", "value"], f": {trigger.when} is false for it")]
 
 
 def _at(payload: Any, path: tuple[str, ...]) -> Any:
