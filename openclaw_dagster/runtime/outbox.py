@@ -14,7 +14,7 @@ from openclaw_dagster.runtime.notify import told
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.notices import Notice
-from openclaw_dagster.store.outbox import CERTAIN, MAYBE, TWICE, Outbox
+from openclaw_dagster.store.outbox import CERTAIN, MAYBE, TWICE
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Sender:
 
     def __init__(self, shop: Workspace) -> None:
         self.shop = shop
-        self.outbox = Outbox(shop.ledger.database, shop.clock)
+        self.outbox = shop.outbox
 
     def begin(self) -> None:
         """Take up again what no channel led to, where one does now."""

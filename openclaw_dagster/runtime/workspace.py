@@ -27,6 +27,7 @@ from openclaw_dagster.spec.triggers import EventTrigger
 from openclaw_dagster.store.database import Database
 from openclaw_dagster.store.holds import Hold
 from openclaw_dagster.store.ledger import Ledger
+from openclaw_dagster.store.outbox import Outbox
 
 #: Seconds for which a process relies on what it read about holds: a new one is kept within this time.
 FRESH = 0.5
@@ -120,6 +121,11 @@ class Workspace:
             clock=self.clock,
             actions=self.project.actions,
         )
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """What people are told, and how far that came."""
+        return Outbox(self.ledger.database, self.clock)
 
     @cached_property
     def ways(self) -> Ways:

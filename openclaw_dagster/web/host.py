@@ -58,12 +58,12 @@ def own_routes(
 ) -> list[BaseRoute]:
     """Return the routes of webhooks, pages, clicks and health checks; `on_committed` hears of what was written."""
     webhooks = Webhooks(shop, Inlet(shop.ledger, lambda _receipts: on_committed()))
-    pages, health = Pages(shop), Health(shop)
+    pages, health, blotter = Pages(shop), Health(shop), blotter or Blotter(shop)
     every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     return [
         Route("/hooks/{system}/{trigger}", webhooks.__call__, methods=every),
         Route("/hooks/{rest:path}", webhooks.unknown, methods=every),
-        Route(slack.PATH, slack.SlackDoor(shop, on_committed).__call__, methods=every),
+        Route(slack.PATH, slack.SlackDoor(shop, on_committed, blotter).__call__, methods=every),
         Route("/healthz", health.live, methods=["GET"]),
         Route("/readyz", health.ready, methods=["GET"]),
         Route("/claw", pages.overview, methods=["GET"]),
@@ -72,7 +72,7 @@ def own_routes(
         Route("/claw/badge.js", pages.file, methods=["GET"]),
         Route("/claw/dead-letters", pages.dead_letters, methods=["GET"]),
         Route("/claw/cases/{case_id}", pages.case, methods=["GET"]),
-        *Inbox(shop, pages, blotter or Blotter(shop), on_committed).routes(),
+        *Inbox(shop, pages, blotter, on_committed).routes(),
     ]
 
 

@@ -56,6 +56,8 @@ class Inbox:
             Route(page, self.checkpoint, methods=["GET"]),
             Route(f"{page}/answer", self.answer, methods=["POST"]),
             Route(f"{page}/skip", self.skip, methods=["POST"]),
+            Route(f"{page}/answer", self.back, methods=["GET"]),
+            Route(f"{page}/skip", self.back, methods=["GET"]),
             Route("/claw/holds", self.holds, methods=["GET"]),
             Route("/claw/holds/change", self.change_hold, methods=["POST"]),
         ]
@@ -84,6 +86,10 @@ class Inbox:
         """Show one checkpoint; looking decides nothing."""
         return await self._show(request)
 
+    async def back(self, request: Request) -> Response:
+        """Send whoever opens the address of a form to its page: opening an address answers nothing."""
+        return RedirectResponse(request.url.path.rpartition("/")[0], 303)
+
     async def _show(self, request: Request, problem: str = "", status: int = 200) -> Response:
         who, recorded = identity_of(request), "recorded" in request.query_params
         case_id, step = request.path_params["case_id"], request.path_params["step"]
@@ -109,6 +115,7 @@ class Inbox:
             "may_skip": policy is not None and gate.open and bool(who.roles & set(policy.approval)) and answers(who),
             "people": sorted(members(self.shop.environment, gate.roles)), "names": self.shop.environment.people,
             "event": ledger.events([case.event_id]).get(case.event_id),
+            "told": [one for one in self.shop.outbox.of_case(case_id) if one.step == name],
             "journal": ledger.journal(case_id), "now": self.shop.clock.now(),
             "recorded": _recorded(case, gate, name, who) if recorded else "",
         }  # fmt: skip

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from starlette.background import BackgroundTask
@@ -20,6 +21,7 @@ from openclaw_dagster.runtime.people import member_of
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.settings import NoSecret
 from openclaw_dagster.store.database import DatabaseAway
+from openclaw_dagster.web.blotter import Blotter
 from openclaw_dagster.web.body import BodyRefused
 from openclaw_dagster.web.inlet import read_body
 from openclaw_dagster.web.limits import RateLimit
@@ -41,9 +43,10 @@ UNCERTAIN = "Slack cannot be asked which workspace is ours, so nothing was decid
 class SlackDoor:
     """The door for what people click in Slack."""
 
-    def __init__(self, shop: Workspace, on_answered: Callable[[], None]) -> None:
+    def __init__(self, shop: Workspace, on_answered: Callable[[], None], blotter: Blotter) -> None:
         self.shop = shop
         self.on_answered = on_answered
+        self.blotter = blotter
         self.limit = RateLimit(shop.clock)
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._late: set[asyncio.Task[str | None]] = set()
@@ -55,7 +58,8 @@ class SlackDoor:
             return _said(404, "this environment has no channel slack")
         if request.method != "POST":
             return _said(405, "clicks are posted", {"Allow": "POST"})
-        wait = self.limit.take(request.client.host if request.client else "unknown", "slack")
+        address = request.client.host if request.client else "unknown"
+        wait = self.limit.take(address, "slack")
         if wait is not None:
             return _said(429, "too many clicks at once from this sender", {"Retry-After": str(wait)})
         try:
@@ -65,6 +69,7 @@ class SlackDoor:
             click = read_click(body, headers.get("content-type"))
         except SignatureRefused as refused:
             log.warning("a click in Slack is refused: %s", refused)
+            await self.blotter.enter("a click in Slack", str(refused), address=address)
             return _said(401, str(refused))
         except BodyRefused as refused:
             return _said(int(refused.status), str(refused))
@@ -97,16 +102,29 @@ class SlackDoor:
 
     # ── a button ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _press(self, slack: Slack, click: Click) -> None:
+    async def _press(self, slack: Slack, click: Click) -> None:
         """Do what a button asks for, and tell whoever pressed it, alone, when it cannot be done."""
+        why = await asyncio.to_thread(self._judged, self._pressed, slack, click)
+        if why is not None:
+            await asyncio.to_thread(self._whisper, slack, click, why)
+            await self._enter(click, why)
+
+    def _judged(self, judge: Callable[[Slack, Click], str | None], slack: Slack, click: Click) -> str | None:
+        """Return why a click does not count, whatever came between; None when it does."""
         try:
-            why = self._pressed(slack, click)
+            return judge(slack, click)
         except DatabaseAway:
-            why = AWAY
+            return AWAY
         except Exception:
-            log.exception("a click in Slack could not be answered")
-            why = "a mistake of this software: answer on the page instead"
-        self._whisper(slack, click, why)
+            log.exception("a click in Slack could not be judged")
+            return "a mistake of this software: answer on the page instead"
+
+    async def _enter(self, click: Click, why: str) -> None:
+        """Write a refusal down for which there is no journal of a case."""
+        with suppress(DatabaseAway):
+            if await asyncio.to_thread(self.shop.ledger.case, click.ticket.case) is None:
+                what = f"an answer to a case that is not there: {click.ticket.case[:100]}"
+                await self.blotter.enter(what, why, person=f"slack:{click.team}/{click.member}"[:100])
 
     def _pressed(self, slack: Slack, click: Click) -> str | None:
         given = self._given(slack, click)
@@ -134,7 +152,7 @@ class SlackDoor:
 
     async def _sent(self, slack: Slack, click: Click) -> Response:
         """Judge a form; what is wrong is said in the form itself."""
-        task = asyncio.create_task(asyncio.to_thread(self._fill_in, slack, click))
+        task = asyncio.create_task(asyncio.to_thread(self._judged, self._filled_in, slack, click))
         done, _ = await asyncio.wait({task}, timeout=PATIENCE)
         if not done:  # it is written all the same, and what is wrong is said in the channel
             self._late.add(task)
@@ -143,26 +161,22 @@ class SlackDoor:
         why = task.result()
         if why is None:
             return Response(status_code=200)
+        await self._enter(click, why)
         return JSONResponse({"response_action": "errors", "errors": {_block(click, why): why}})
 
     def _came_late(self, slack: Slack, click: Click, task: asyncio.Task[str | None]) -> None:
         self._late.discard(task)
-        asyncio.get_running_loop().run_in_executor(None, self._whisper, slack, click, task.result())
+        if (why := task.result()) is not None:
+            asyncio.get_running_loop().run_in_executor(None, self._whisper, slack, click, why)
 
-    def _fill_in(self, slack: Slack, click: Click) -> str | None:
-        try:
-            given = self._given(slack, click)
-            if given is None:
-                return UNCERTAIN
-            case = self.shop.ledger.case(given.case_id)
-            asked = questions(self.shop, case, given.step) if case and click.verdict != "deny" else ()
-            reason, fields = filled_in(click.values or {}, asked)
-            return self._answer(replace(given, reason=reason, form=fields))
-        except DatabaseAway:
-            return AWAY
-        except Exception:
-            log.exception("a form in Slack could not be judged")
-            return "a mistake of this software: answer on the page instead"
+    def _filled_in(self, slack: Slack, click: Click) -> str | None:
+        given = self._given(slack, click)
+        if given is None:
+            return UNCERTAIN
+        case = self.shop.ledger.case(given.case_id)
+        asked = questions(self.shop, case, given.step) if case and click.verdict != "deny" else ()
+        reason, fields = filled_in(click.values or {}, asked)
+        return self._answer(replace(given, reason=reason, form=fields))
 
     # ── both ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -190,8 +204,8 @@ class SlackDoor:
         return None
 
     @staticmethod
-    def _whisper(slack: Slack, click: Click, why: str | None) -> None:
-        if why is None or not click.channel or not click.member:
+    def _whisper(slack: Slack, click: Click, why: str) -> None:
+        if not click.channel or not click.member:
             return
         text = f"Your answer does not count: {why}."
         if (trouble := slack.whisper(click.channel, click.member, text)) is not None:

@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from runtime.kit import bodies, case, kinds, outside, pump
 
 from openclaw_dagster.runtime.operations import cancel
+from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.entries import Kind
 
 from .clicks import Hand, served, soon
@@ -158,6 +160,15 @@ def test_an_acknowledgement_is_one_press(offices: Open, database_url: str, slack
     assert "Acknowledged by fin_1." in words(after["blocks"])
 
 
+def noted(hand: Hand) -> list[dict[str, Any]]:
+    """Return what the host refused where no case is concerned."""
+    with hand.office.shop.ledger.database.read() as connection:
+        found = connection.execute(
+            sa.select(t.events.c.payload).where(t.events.c.name == "refused")
+        ).scalars()
+        return [json.loads(one) for one in found]
+
+
 def test_forged_stale_and_repeated_clicks_are_refused(hand: Hand, asked: tuple[str, dict[str, Any]]) -> None:
     one, message = asked
     click = hand.pressed("fin_1", "approve", message)
@@ -174,6 +185,7 @@ def test_forged_stale_and_repeated_clicks_are_refused(hand: Hand, asked: tuple[s
     ]
     assert [status for status, _ in refused] == [401] * len(refused)
     assert gate(hand, one).answers == ()
+    assert len(noted(hand)) == len(refused)
     assert hand.post(click)[0] == 200
     assert hand.post(click)[0] == 401, "the very same body again"
     soon(lambda: gate(hand, one).answers)
@@ -214,6 +226,12 @@ def test_a_button_of_an_older_request_counts_for_nothing(
         soon(lambda before=before: len(hand.whispers()) > before)
         assert why in hand.whispers()[-1][1]
     assert gate(hand, one).answers == ()
+    soon(lambda: any("case_of_another_team" in said["what"] for said in noted(hand)))
+    assert {said["why"].split(":")[0] for said in bodies(office.shop, one, Kind.REFUSED)} == {
+        "what was shown is not what would run now",
+        "it has been asked anew since",
+        "post of this case asks nobody for anything",
+    }
     cancel(office.shop, one, by="ann", reason="enough")
     before = len(hand.whispers())
     hand.press("fin_1", "approve", message)

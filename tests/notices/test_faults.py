@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
 
 from openclaw_dagster.runtime.operations import cancel
 from openclaw_dagster.runtime.outbox import LEASE, LONG, Sender
-from openclaw_dagster.store.outbox import MAYBE, Outbox
+from openclaw_dagster.store.outbox import MAYBE
 
 from .conftest import Open
 from .workspace import Office, Slack, buttons
@@ -71,7 +72,7 @@ def test_a_channel_that_asks_to_be_left_alone_is_left_alone(office: Office, slac
     office.refund("A-4")
     office.tell(until=89 * SECOND)
     assert office.faulty.calls["chat.postMessage"] == calls, "it was told to wait 90 seconds"
-    second = Outbox(office.open().ledger.database, office.clock)
+    second = office.open().outbox
     assert second.claim("slack", lease=LEASE) is None, "another process knows of it too"
     office.tell(until=SECOND)
     assert len(slack.messages("finance")) == 4
@@ -111,6 +112,22 @@ def test_a_sender_that_dies_after_the_post_is_followed_by_one_that_asks(office: 
     assert (row.message, row.doubt) == (None, MAYBE)
     office.tell(until=HOUR)
     once(office, slack)
+
+
+def test_only_our_own_message_counts_as_said(office: Office, slack: Slack) -> None:
+    assert office.faulty is not None
+    one = office.refund()
+    for notice in office.outbox.of_case(one):
+        metadata = {"event_type": "openclaw_notice", "event_payload": {"key": notice.id}}
+        where = slack.channels[notice.place.removeprefix("slack://")]
+        slack.call(
+            "chat.postMessage", token="xoxp-someone", channel=where, text="me", metadata=json.dumps(metadata)
+        )
+    office.faulty.plan("chat.postMessage", "never", "never")
+    office.tell(until=HOUR)
+    for channel in ("finance", "leads"):
+        (message,) = (one for one in slack.messages(channel) if one["text"] != "me")
+        assert "approve" in buttons(message)
 
 
 def test_a_sender_that_wakes_up_too_late_takes_its_message_back(office: Office, slack: Slack) -> None:
@@ -160,7 +177,7 @@ def test_what_nobody_takes_is_given_up_after_a_day_with_its_reason(office: Offic
         stuck.problem
         == "there is no channel no-such-place that the app can see: invite it there, or name the channel's id"
     )
-    office.tell(until=2 * LONG)
+    office.tell(until=LONG + HOUR)
     (stuck,) = office.outbox.stuck()
     assert (stuck.state, stuck.due_at) == ("given_up", None)
     assert office.faulty.calls["conversations.list"] < 100

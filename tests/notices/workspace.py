@@ -173,7 +173,7 @@ class Office:
 
     @property
     def outbox(self) -> Outbox:
-        return Outbox(self.shop.ledger.database, self.clock)
+        return self.shop.outbox
 
     def close(self) -> None:
         for shop in self.opened:
