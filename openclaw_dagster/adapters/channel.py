@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from openclaw_dagster.adapters.outcome import Failed, Refused, Unknown
+
+#: Longest text of one part of a message that is shown; all of it stands on the page.
+LONGEST = 2_400
+
+# what would change how its neighbours look: controls, and the marks that turn the direction of writing
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def literal(text: str) -> str:
+    """Return a text with what cannot be seen, or turns its neighbours around, written out."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """Return a text of at most so many characters, that says so when it was longer."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 
-from openclaw_dagster.adapters.channel import Gone, Message, Sent, Trouble
+from openclaw_dagster.adapters.channel import Gone, Message, Sent, Trouble, cut, literal
 from openclaw_dagster.adapters.outcome import Failed, Refused, Unknown
 from openclaw_dagster.adapters.secrets import NoSecret, Secrets
-from openclaw_dagster.adapters.slack_blocks import cut, literal
 from openclaw_dagster.clock import Clock
 from openclaw_dagster.spec.channels import EmailChannel
 

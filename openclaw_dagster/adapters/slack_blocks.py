@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
-from openclaw_dagster.adapters.channel import Message, Question
+from slack_sdk.models.blocks import (
+    ActionsBlock,
+    Block,
+    ButtonElement,
+    HeaderBlock,
+    InputBlock,
+    InputInteractiveElement,
+    Option,
+    PlainTextInputElement,
+    PlainTextObject,
+    RichTextBlock,
+    RichTextElementParts,
+    RichTextPreformattedElement,
+    RichTextSectionElement,
+    StaticSelectElement,
+)
+from slack_sdk.models.views import View
 
-Block: TypeAlias = dict[str, Any]
+from openclaw_dagster.adapters.channel import Message, Question, cut, literal
 
 #: Slack's own limits, in characters.
 _HEADER, _TITLE, _OPTION, _LABEL = 150, 24, 75, 150
-#: Longest text of one part of a message that is shown; all of it stands on the page.
-LONGEST = 2_400
 #: What the buttons are called, and how they look.
 _BUTTONS = {
     "approve": ("Approve", "primary"),
     "acknowledge": ("Acknowledge", "primary"),
     "deny": ("Deny", "danger"),
 }
-OPEN = "claw_open"
 #: Ids of buttons, views and fields begin so.
 PREFIX = "claw_"
 REASON = "reason:"
 FIELD = "field:"
 
-# what would change how its neighbours look: controls, and the marks that turn the direction of writing
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_Text = RichTextElementParts.Text
+_Bold = RichTextElementParts.TextStyle(bold=True)
 
 
-def blocks(message: Message) -> list[Block]:
+def blocks(message: Message) -> list[dict[str, Any]]:
     """Return a message as blocks; its buttons are there only while it waits for an answer."""
-    made: list[Block] = [{"type": "header", "text": _plain(message.title, _HEADER)}]
-    made.append(
-        _rich([_run(message.about, bold=True)], *([_run(message.standing)] if message.standing else []))
-    )
+    about = [[_run(message.about, bold=True)], *([[_run(message.standing)]] if message.standing else [])]
+    made: list[Block] = [HeaderBlock(text=_plain(message.title, _HEADER)), _lines(*about)]
     if message.lines:
-        made.append(_rich(*([_run(f"{label}: ", bold=True), _run(value)] for label, value in message.lines)))
+        made.append(_lines(*([_run(f"{label}: ", bold=True), _run(value)] for label, value in message.lines)))
     for label, text in message.texts:
-        inside = [
-            {"type": "rich_text_section", "elements": [_run(label, bold=True)]},
-            {
-                "type": "rich_text_preformatted",
-                "elements": [{"type": "text", "text": cut(literal(text)) or " "}],
-            },
-        ]
-        made.append({"type": "rich_text", "elements": inside})
-    buttons = [_button(verdict, message.ticket) for verdict in message.verdicts]
+        body = RichTextPreformattedElement(elements=[_run(text)])
+        head = RichTextSectionElement(elements=[_run(label, bold=True)])
+        made.append(RichTextBlock(elements=[head, body]))
     if message.verdicts:
-        made.append({"type": "actions", "elements": [*buttons, _open(message.link)]})
+        open_page = ButtonElement(action_id=f"{PREFIX}open", text=_plain("Open its page"), url=message.link)
+        buttons = [_button(verdict, message.ticket) for verdict in message.verdicts]
+        made.append(ActionsBlock(elements=[*buttons, open_page]))
     else:
-        made.append(_rich([{"type": "link", "url": message.link, "text": "Its page"}]))
-    return made
+        made.append(_lines([RichTextElementParts.Link(url=message.link, text="Its page")]))
+    return [block.to_dict() for block in made]
 
 
 def fallback(message: Message) -> str:
@@ -66,26 +72,16 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def literal(text: str) -> str:
-    """Return a text with what cannot be seen, or turns its neighbours around, written out."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def cut(text: str, longest: int = LONGEST) -> str:
-    """Return a text of at most so many characters, that says so when it was longer."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def form(verdict: str, message: Message, ticket: str) -> Block:
+def form(verdict: str, message: Message, ticket: str) -> dict[str, Any]:
     """Return the form that is filled in together with an answer: a reason for a no, questions for a yes."""
     asked = _questions(message.questions) if verdict != "deny" else [_reason()]
-    about = _rich([_run(message.about, bold=True)], [_run(message.title)])
     name, _ = _BUTTONS[verdict]
-    return {
-        "type": "modal", "callback_id": PREFIX + verdict, "private_metadata": ticket,
-        "title": _plain(name, _TITLE), "submit": _plain(name), "close": _plain("Cancel"),
-        "blocks": [about, *asked],
-    }  # fmt: skip
+    made: dict[str, Any] = View(
+        type="modal", callback_id=PREFIX + verdict, private_metadata=ticket, title=_plain(name, _TITLE),
+        submit=_plain(name, _TITLE), close=_plain("Cancel", _TITLE),
+        blocks=[_lines([_run(message.about, bold=True)], [_run(message.title)]), *asked],
+    ).to_dict()  # fmt: skip
+    return made
 
 
 def filled_in(values: Mapping[str, Any], questions: tuple[Question, ...]) -> tuple[str, dict[str, str]]:
@@ -127,50 +123,35 @@ def _reason() -> Block:
     return _input(REASON, "Why it is denied", _text(2_000))
 
 
-def _input(block: str, label: str, element: Block) -> Block:
-    return {
-        "type": "input", "block_id": block, "label": _plain(label, _LABEL), "element": element,
-        "optional": False,
-    }  # fmt: skip
+def _input(block: str, label: str, element: InputInteractiveElement) -> Block:
+    return InputBlock(block_id=block, label=_plain(label, _LABEL), element=element, optional=False)
 
 
-def _text(longest: int) -> Block:
-    return {
-        "type": "plain_text_input", "action_id": "said", "multiline": longest > 100, "min_length": 1,
-        "max_length": min(longest, 3_000),
-    }  # fmt: skip
+def _text(longest: int) -> InputInteractiveElement:
+    return PlainTextInputElement(
+        action_id="said", multiline=longest > 100, min_length=1, max_length=min(longest, 3_000)
+    )
 
 
-def _choice(question: Question) -> Block:
+def _choice(question: Question) -> InputInteractiveElement:
     options = [
-        {"text": _plain(choice), "value": str(number)} for number, choice in enumerate(question.choices)
+        Option(text=_plain(choice), value=str(number)) for number, choice in enumerate(question.choices)
     ]
-    return {"type": "static_select", "action_id": "said", "options": options}
+    return StaticSelectElement(action_id="said", options=options)
 
 
-def _button(verdict: str, ticket: str) -> Block:
+def _button(verdict: str, ticket: str) -> ButtonElement:
     name, style = _BUTTONS[verdict]
-    return {
-        "type": "button", "action_id": PREFIX + verdict, "text": _plain(name), "style": style, "value": ticket,
-    }  # fmt: skip
+    return ButtonElement(action_id=PREFIX + verdict, text=_plain(name), style=style, value=ticket)
 
 
-def _open(link: str) -> Block:
-    return {"type": "button", "action_id": OPEN, "text": _plain("Open its page"), "url": link}
+def _plain(text: str, longest: int = _OPTION) -> PlainTextObject:
+    return PlainTextObject(text=cut(literal(text), longest) or " ", emoji=False)
 
 
-def _plain(text: str, longest: int = _OPTION) -> Block:
-    return {"type": "plain_text", "text": cut(literal(text), longest), "emoji": False}
+def _run(text: str, *, bold: bool = False) -> RichTextElementParts.Text:
+    return _Text(text=cut(literal(text)) or " ", style=_Bold if bold else None)
 
 
-def _run(text: str, *, bold: bool = False) -> Block:
-    run: Block = {"type": "text", "text": cut(literal(text)) or " "}
-    return {**run, "style": {"bold": True}} if bold else run
-
-
-def _rich(*lines: Any) -> Block:
-    sections: list[Block] = []
-    for line in lines:
-        elements = list(line) if isinstance(line, list) else [line]
-        sections.append({"type": "rich_text_section", "elements": elements})
-    return {"type": "rich_text", "elements": sections}
+def _lines(*lines: Any) -> Block:
+    return RichTextBlock(elements=[RichTextSectionElement(elements=list(line)) for line in lines])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from openclaw_dagster.adapters.channel import Channel, Message
 from openclaw_dagster.adapters.email import Email
 from openclaw_dagster.adapters.guard import Resolver, system_resolver
 from openclaw_dagster.adapters.registry import credentials
 from openclaw_dagster.adapters.secrets import Secrets
-from openclaw_dagster.adapters.slack import Slack
 from openclaw_dagster.clock import Clock
 from openclaw_dagster.spec.environment import Environment
+
+if TYPE_CHECKING:
+    from openclaw_dagster.adapters.slack import Slack
 
 #: The first words of places, each a channel of its own.
 SCHEMES = ("slack", "email")
@@ -28,7 +31,11 @@ class Ways:
         self._secrets = Secrets(secret)
         self._secrets.learn({*environment.secrets, *credentials(environment)})
         bound = environment.channels
-        self.slack = Slack(bound.slack, self._secrets, clock, resolver=resolver) if bound.slack else None
+        self.slack: Slack | None = None
+        if bound.slack is not None:  # its library takes a while to load, and most commands need none of it
+            from openclaw_dagster.adapters.slack import Slack
+
+            self.slack = Slack(bound.slack, self._secrets, clock, resolver=resolver)
         self.email = Email(bound.email, self._secrets, clock) if bound.email else None
         found = {"slack": self.slack, "email": self.email}
         self.by_scheme: Mapping[str, Channel] = {name: one for name, one in found.items() if one is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from web.hosted import Hosted
+from web import hosted
 
 from .clicks import PATH, Hand
 from .faulty import Faulty
@@ -60,7 +61,8 @@ def test_a_message_is_answered_in_slack_and_the_run_goes_on(tmp_path: Path, slac
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEST_SLACK_TOKEN", TOKEN)
         patch.setenv("TEST_SLACK_SIGNING", SIGNING)
-        host = Hosted(tmp_path, patch, environment(slack, faulty.url))
+        patch.setattr(hosted, "copy_sample", lambda specs: shutil.copytree(hosted.ROOT / "claw_specs", specs))
+        host = hosted.Hosted(tmp_path, patch, environment(slack, faulty.url))
         try:
             clock = SimpleNamespace()
             office: Any = SimpleNamespace(clock=clock, faulty=faulty)
