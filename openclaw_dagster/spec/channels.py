@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from openclaw_dagster.spec.contracts import Frozen
 from openclaw_dagster.spec.units import check_secret, problem
 
-_LOCAL = ("127.0.0.1", "localhost", "::1", "[::1]")
+_LOCAL = ("127.0.0.1", "localhost", "::1")
 SecretName = Annotated[str, AfterValidator(check_secret)]
 
 
 def _base(value: str) -> str:
     """Return the address of an API; plain http is for one on this very machine."""
-    local = tuple(f"http://{host}" for host in _LOCAL)
-    if not value.startswith(("https://", *local)) or "?" in value or "#" in value or "@" in value:
+    try:
+        parts = urlsplit(value)
+        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOCAL)
+    except ValueError:
+        safe = False
+    if not safe or not parts.hostname or any(mark in value for mark in "?#@"):
         raise problem("CLAW014", f"{value!r} is not the address of an API: write https://…")
     return value.rstrip("/")
 

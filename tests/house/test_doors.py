@@ -35,6 +35,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "tree_sitter": ("policy/strip.py",),
     "httpcore2": ("adapters/",),
     "httpx2": ("adapters/",),
+    "slack_sdk": ("adapters/slack_blocks.py",),
+    "smtplib": ("adapters/email.py",),
 }
 
 #: Attribute of a module → where it may be used.
