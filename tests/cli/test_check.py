@@ -53,6 +53,15 @@ def test_a_missing_layer_is_named(claw: Claw, project: Path, layer: str) -> None
     assert f"CLAW010 the layer '{layer}' is missing" in done.out
 
 
+def test_a_critical_step_without_checkpoint_exits_with_2(claw: Claw, project: Path) -> None:
+    file = project / "claw_specs" / "dispatch.claw"
+    file.write_text(file.read_text().replace("    retries: 3", "    retries: 3\n      critical: true"))
+    done = claw("check", "claw_specs/dispatch.claw")
+    assert done.code == 2
+    assert "critical" in done.out
+    assert "checkpoint" in done.out
+
+
 def test_a_misspelt_key_has_line_caret_and_a_guess(claw: Claw, project: Path) -> None:
     file = project / "claw_specs" / "dispatch.claw"
     file.write_text(file.read_text().replace("retries: 3", "retrys: 3"))
