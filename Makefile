@@ -50,8 +50,9 @@ lock:  ## Choose the newest versions within the ranges and write them down
 clean:
 	rm -rf $(VENV) .venv-peers .lock .claw build *.egg-info
 
-bench: $(VENV)/.developer  ## Measure this product beside stock Dagster, and write docs/benchmarks.md
+bench: $(VENV)/.developer  ## Measure this product beside stock Dagster, and how it grows, and write docs/benchmarks.md
 	$(BIN)/python -m bench.run --write
+	$(BIN)/python -m bench.growth --write
 
 bench-peers: $(VENV)/.developer  ## The same with DBOS Transact and Prefect, each in a virtual environment of its own
 	$(PYTHON) -m venv .venv-peers && .venv-peers/bin/pip --disable-pip-version-check -q install -r bench/peers.txt
