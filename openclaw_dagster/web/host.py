@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.warm.express import Express
 from openclaw_dagster.web.health import Health
 from openclaw_dagster.web.inlet import Inlet
+from openclaw_dagster.web.metrics import Metrics
 from openclaw_dagster.web.pages import Pages
 from openclaw_dagster.web.secrets import check_door
 from openclaw_dagster.web.webhooks import Webhooks
@@ -35,11 +36,19 @@ class OpenClawWebserver(DagsterWebserver[Any, Any]):
 
     def build_routes(self) -> list[BaseRoute]:
         """Return our routes, then Dagster's, whose last one catches everything else."""
-        return [*own_routes(self.shop, self.express.wake), *super().build_routes()]  # type: ignore[no-untyped-call]
+        own = own_routes(self.shop, self.express.wake, self.express.launched)
+        return [*own, *super().build_routes()]  # type: ignore[no-untyped-call]
 
 
-def own_routes(shop: Workspace, on_committed: Callable[[], None]) -> list[BaseRoute]:
-    """Return the routes of webhooks, pages and health checks; `on_committed` hears of every group of new events."""
+def own_routes(
+    shop: Workspace,
+    on_committed: Callable[[], None],
+    launched: Callable[[], Mapping[str, int]] = dict,
+) -> list[BaseRoute]:
+    """Return the routes of webhooks, pages, health checks and metrics.
+
+    `on_committed` hears of every group of new events; `launched` says how many runs went to which launcher.
+    """
     webhooks = Webhooks(shop, Inlet(shop.ledger, lambda _receipts: on_committed()))
     pages, health = Pages(shop), Health(shop)
     every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -48,6 +57,7 @@ def own_routes(shop: Workspace, on_committed: Callable[[], None]) -> list[BaseRo
         Route("/hooks/{rest:path}", webhooks.unknown, methods=every),
         Route("/healthz", health.live, methods=["GET"]),
         Route("/readyz", health.ready, methods=["GET"]),
+        Route("/metrics", Metrics(shop, launched).answer, methods=["GET"]),
         Route("/claw", pages.overview, methods=["GET"]),
         Route("/claw/", pages.overview, methods=["GET"]),
         Route("/claw/style.css", pages.stylesheet, methods=["GET"]),
