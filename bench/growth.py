@@ -46,7 +46,7 @@ BATCH = 10
 #: Reads all of history, and is meant to.
 WHOLE = "audit of everything"
 #: What the plot shows: the rest lies between.
-SHOWN = ("a case from event to closed", "overview page", "page of a case", f"claim of {BATCH}", "receive an event",
+SHOWN = ("a case, event to closed", "overview page", "page of a case", f"claim of {BATCH}", "receive an event",
          "list by state", "what is due", WHOLE)  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -82,7 +82,7 @@ class Asker:
         for number in range(WARM + ROUNDS):
             clocked.counts = number >= WARM
             self._batch(clocked)
-            clocked("a case from event to closed", self._case)
+            clocked("a case, event to closed", self._case)
             self._look(clocked)
         medians = {name: statistics.median(values) for name, values in clocked.took.items()}
         begin = time.perf_counter()
@@ -135,7 +135,7 @@ class Asker:
         newest = clocked("list the newest", ledger.find)
         [letter] = ledger.dead_letters(limit=1)
         clocked("list by system", lambda: ledger.find(system="recall"))
-        clocked("list by state", lambda: ledger.find(state="awaiting_human"))
+        clocked("list by state", lambda: ledger.find(state="dead_lettered"))
         clocked("list by both", lambda: ledger.find(system="dispatch", state="completed"))
         clocked("find a key", lambda: ledger.find(key="A-500"))
         clocked("list dead letters", lambda: ledger.dead_letters(system="dispatch", limit=20))
@@ -216,7 +216,10 @@ def table(found: list[Growth]) -> str:
     lines.append("| --- |" + " ---: | ---: |" * len(databases))
     for question in dict.fromkeys(one.question for one in found):
         ours = [one for one in found if one.question == question]
-        cells = [f"{' / '.join(_number(value) for value in one.took)} | {one.exponent:.2f}" for one in ours]
+        cells = [
+            f"{' / '.join(_number(value) for value in one.took)} | {round(one.exponent, 2) + 0.0:.2f}"
+            for one in ours
+        ]
         lines.append(f"| {question} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -52,14 +52,17 @@ def clock_of(shop: Workspace) -> VirtualClock:
 
 
 def grow(shop: Workspace, done: int, size: int) -> None:
-    """Add cases until there are `size`, `done` of which are there; days that are over are sealed."""
+    """Add cases until there are `size`, `done` of which are there; days that are over are sealed.
+
+    The first thousand go ten times worse, so that every list that is asked for is full from the first ledger on.
+    """
     chance = random.Random(done)
     while done < size:
         count = min(GROUP, size - done)
         orders = [f"A-{done + i}" for i in range(count)]
         for name, names in (("dispatch", orders[count // 10 :]), ("recall", orders[: count // 10])):
             _open(shop, name, names)
-            while _move(shop, name, chance):
+            while _move(shop, name, chance, trouble=10 if done < 1_000 else 1):
                 pass
         done += count
         clock_of(shop).advance(count * DAY // A_DAY)
@@ -80,7 +83,7 @@ def payload(order: str) -> dict[str, dict[str, object]]:
     }
 
 
-def _move(shop: Workspace, name: str, chance: random.Random) -> bool:
+def _move(shop: Workspace, name: str, chance: random.Random, trouble: int) -> bool:
     """Take what is due of a system from claim to rest, as a run does; tell whether anything was due."""
     claim = shop.ledger.claim(name, limit=GROUP, lease=LEASE, by="history")
     if claim is None:
@@ -89,7 +92,7 @@ def _move(shop: Workspace, name: str, chance: random.Random) -> bool:
     held = shop.ledger.start(claim.id, run_id=run, lease=LEASE, host="history")
     begun = [with_fence(one, *_decided(one), begin(one, shop.clock.now() + MINUTE)) for one in held]
     after = shop.ledger.write(begun).cases
-    ends = [(case, end(case, shop.clock.now(), chance.random())) for case in after.values()]
+    ends = [(case, end(case, shop.clock.now(), chance.random() / trouble)) for case in after.values()]
     shop.ledger.write([with_fence(case, *entries) for case, entries in ends])
     dead = [case for case, entries in ends if entries[-1].kind is Kind.DEAD_LETTERED]
     given_up = Entry(Kind.CANCELLED, {"by": "history", "reason": "it was sent by hand"})

@@ -13,7 +13,7 @@ _STYLE = """
   .soft { fill: #5d6b7e; font-size: 12px; } .grid { stroke: #8793a3; stroke-opacity: .35; }
   @media (prefers-color-scheme: dark) { text { fill: #e6e9ee; } .soft { fill: #a3afbf; } }
 """
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM, LABELS = 560, 430, 62, 44, 46, 216
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM, LABELS = 600, 430, 62, 44, 46, 256
 
 #: A line: its panel, its name, milliseconds per size, and the power by which it grows.
 Line = tuple[str, str, Sequence[float], float]
@@ -74,7 +74,7 @@ def _panel(
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{ink}"/>' for a, b in points]
         lead = f"M{points[-1][0] + 4:.1f} {points[-1][1]:.1f}L{right + 14} {place:.1f}"
         parts.append(f'<path d="{lead}" stroke="{ink}" stroke-opacity=".6" fill="none"/>')
-        grows = f'<tspan class="soft" dx="5">n^{power:.2f}</tspan>'
+        grows = f'<tspan class="soft" dx="5">n^{round(power, 2) + 0.0:.2f}</tspan>'
         parts.append(f'<text x="{right + 19}" y="{place + 4:.1f}">{escape(name)}{grows}</text>')
     return parts
 
