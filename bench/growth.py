@@ -40,7 +40,7 @@ SIZES = (1_000, 10_000, 100_000)
 #: How much longer anything may take at the last size: a factor, and milliseconds that are noise on any machine.
 MOST, NOISE = 1.5, 0.5
 #: Rounds of each question, and rounds before them that are not counted.
-ROUNDS, WARM = 40, 8
+ROUNDS, WARM = 30, 6
 #: Cases of one claim.
 BATCH = 10
 #: Reads all of history, and is meant to.
@@ -77,19 +77,23 @@ class Asker:
     number: int = 0
 
     def ask(self, size: int) -> dict[str, float]:
-        """Return the median of each question in milliseconds."""
+        """Return what each question takes in milliseconds: the lower of two medians, for noise only adds."""
+        first, second = self._medians(), self._medians()
+        begin = time.perf_counter()
+        verdict = audit.verify(self.shop.ledger.database)
+        assert verdict.faults == (), verdict.faults
+        assert verdict.cases >= size
+        took = 1000 * (time.perf_counter() - begin)
+        return {name: min(first[name], second[name]) for name in first} | {WHOLE: took}
+
+    def _medians(self) -> dict[str, float]:
         clocked = Clocked()
         for number in range(WARM + ROUNDS):
             clocked.counts = number >= WARM
             self._batch(clocked)
             clocked("a case, event to closed", self._case)
             self._look(clocked)
-        medians = {name: statistics.median(values) for name, values in clocked.took.items()}
-        begin = time.perf_counter()
-        verdict = audit.verify(self.shop.ledger.database)
-        assert verdict.faults == (), verdict.faults
-        assert verdict.cases >= size
-        return medians | {WHOLE: 1000 * (time.perf_counter() - begin)}
+        return {name: statistics.median(values) for name, values in clocked.took.items()}
 
     def _receive(self) -> str:
         self.number += 1
@@ -192,6 +196,7 @@ def measure(name: str, url: str | None = None) -> list[Growth]:
         for size in SIZES:
             begin = time.perf_counter()
             history.grow(asker.shop, done, size)
+            history.settle(asker.shop)
             done = size
             filled = time.perf_counter()
             found.append(asker.ask(size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -67,6 +68,20 @@ def grow(shop: Workspace, done: int, size: int) -> None:
         done += count
         clock_of(shop).advance(count * DAY // A_DAY)
     audit.seal(shop.ledger.database, shop.clock.now())
+
+
+def settle(shop: Workspace) -> None:
+    """Let the database and the disk finish what months of history would have left them time for."""
+    database = shop.ledger.database
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        tidy = (
+            ("VACUUM ANALYZE", "CHECKPOINT")
+            if database.dialect == "postgresql"
+            else ("PRAGMA wal_checkpoint",)
+        )
+        for statement in tidy:
+            connection.exec_driver_sql(statement)
+    os.sync()
 
 
 def _open(shop: Workspace, name: str, orders: list[str]) -> None:
