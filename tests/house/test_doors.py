@@ -30,6 +30,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "tree_sitter": ("policy/strip.py",),
     "httpcore2": ("adapters/",),
     "httpx2": ("adapters/",),
+    "celery": ("warm/hosts.py", "warm/hands.py"),
+    "dagster_celery": ("warm/hosts.py", "warm/hands.py"),
 }
 
 #: Attribute of a module → where it may be used.
