@@ -93,7 +93,7 @@ async def measure(database: str, url: str, plan: Plan) -> Load:
             mine = [f"{name}-{number}" for number in range(count)]
             orders += mine
             since = time.time()
-            load.sent[name] = await send(running.url, mine, rate=rate)
+            load.sent[name] = await send(running.url, mine, rate=rate, connections=64)
             load.took[name] = time.time() - since
         end = time.time() + plan.patience
         while (left := _left(ledger, len(warm) + len(orders))) and time.time() < end:
