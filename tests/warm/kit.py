@@ -51,8 +51,9 @@ system: slow
 version: "1"
 triggers:
   - asked: {source: manual, idempotency: job.id}
+  - wished: {source: manual, idempotency: job.id}
   - urgent: {source: manual, idempotency: job.id, critical: true}
-decisions: [{go: {on: [asked, urgent], inputs: [job], table: [{else: true, then: "on"}], emits: gone}}]
+decisions: [{go: {on: [asked, wished, urgent], inputs: [job], table: [{else: true, then: "on"}], emits: gone}}]
 execution: [{work: {on: gone, action: ACTION, with: {seconds: "${job.seconds}"}, retries: 0}}]
 data: {events: {store: event-log}}
 observability: {slo: {error_rate: "<1%"}}

@@ -153,7 +153,7 @@ def test_a_full_instance_lets_cases_wait_and_critical_ones_go_first(host: Host) 
     with host.express({"max_concurrent_runs": 1}) as express:
         first = host.shop.job("full-0", 1.5)
         wait(lambda: host.shop.case(first).run_id)
-        ordinary = [host.shop.order(f"full-{number}") for number in range(8)]
+        ordinary = [host.shop.job(f"full-{number}", 0) for number in range(1, 9)]
         time.sleep(0.3)
         urgent = host.shop.open("slow", "urgent", {"job": {"id": "full-9", "seconds": 0}}, "full-9")
         express.wake()
@@ -208,6 +208,23 @@ def test_tag_limits_hold_and_others_go_past(
     first = min(at for at, _ in host.starts(jobs[1:]).values())
     if "any" not in at_once:
         assert max(at for at, _ in host.starts(orders).values()) < first  # the worker beside was not idle
+
+
+def test_a_limit_by_trigger_lets_other_cases_of_the_system_past(host: Host) -> None:
+    limit = {"key": TRIGGER, "value": "asked", "limit": 1}
+    with host.express({"tag_concurrency_limits": [limit]}) as express:
+        jobs = [host.shop.job("past-0", 1.5)]
+        wait(lambda: host.shop.case(jobs[0]).run_id)
+        jobs += [host.shop.job(f"past-{number}", 0) for number in range(1, 4)]
+        wished = [
+            host.shop.open("slow", "wished", {"job": {"id": str(number), "seconds": 0}}, f"past-{number}")
+            for number in range(4, 7)
+        ]
+        express.wake()
+        host.settled([*jobs, *wished])
+    assert together(host.runs(jobs)) == 1
+    waited = min(at for at, _ in host.starts(jobs[1:]).values())
+    assert max(at for at, _ in host.starts(wished).values()) < waited
 
 
 def test_a_pool_of_runs_holds(host: Host) -> None:
