@@ -51,12 +51,12 @@ clean:
 	rm -rf $(VENV) .venv-peers .lock .claw build *.egg-info
 
 bench: $(VENV)/.developer  ## Measure this product beside stock Dagster, and how it grows, and write docs/benchmarks.md
-	$(BIN)/python -m bench.run --write
+	$(BIN)/python -m bench.run --write --hosts
 	$(BIN)/python -m bench.growth --write
 
 bench-peers: $(VENV)/.developer  ## The same with DBOS Transact and Prefect, each in a virtual environment of its own
 	$(PYTHON) -m venv .venv-peers && .venv-peers/bin/pip --disable-pip-version-check -q install -r bench/peers.txt
-	$(BIN)/python -m bench.run --write --peers .venv-peers/bin/python
+	$(BIN)/python -m bench.run --write --hosts --peers .venv-peers/bin/python
 
 bench-kills: $(VENV)/.developer  ## kill -9 of each process during bursts; what the outside counts
 	$(BIN)/python -m bench.kills
