@@ -122,16 +122,21 @@ async def _watch(load: Load, running: systems.Running, ledger: Ledger, begun: fl
 
     def look() -> Sample:
         waiting = sum(count for (_, state), count in ledger.counts().items() if state != "completed")
-        return Sample(time.time() - begun, running.memory(), size(running), waiting)
+        return Sample(time.time() - begun, running.memory(), size(running, ledger.database), waiting)
 
     while True:
         load.samples.append(await asyncio.to_thread(look))
         await asyncio.sleep(1)
 
 
-def size(running: systems.Running) -> float:
-    """Return the megabytes of the host's files: the SQLite ledger with its log, and Dagster's own."""
+def size(running: systems.Running, database: Database) -> float:
+    """Return the megabytes of the host's files, and of its Postgres database when it has one."""
     found = 0
+    if database.engine.dialect.name == "postgresql":
+        with database.read() as connection:
+            found = int(
+                connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar() or 0
+            )
     for path in running.home.rglob("*"):
         try:
             found += path.stat().st_size if path.is_file() else 0
@@ -158,7 +163,7 @@ def table(load: Load) -> str:
         f" / {last.memory:.0f} MB |",
         f"| memory, median of the 3rd and the 4th quarter | {load.held(0.5, 0.75):.0f} / {load.held(0.75, 1):.0f} MB |",
         f"| memory, growth in the second half | {load.slope():+.1f} MB/min |",
-        f"| files, at the start and at the end | {first.disk:.0f} / {last.disk:.0f} MB |",
+        f"| files and database, at the start and at the end | {first.disk:.0f} / {last.disk:.0f} MB |",
         f"| lost / doubled / unfinished | {load.lost} / {load.doubled} / {load.unfinished} |",
     ]
     return "\n".join(lines)
