@@ -47,7 +47,8 @@ def share(values: list[float], part: float) -> float:
 async def measure(running: systems.Running, carrier: Carrier, figures: Figures, plan: Plan) -> None:
     """Send what the plan says and write down what the outside saw."""
     await send(running.url, [f"warm{i}" for i in range(plan.warm)], rate=10)
-    await settled(carrier, [f"warm{i}" for i in range(plan.warm)], plan.patience)
+    if not await settled(carrier, [f"warm{i}" for i in range(plan.warm)], plan.patience):
+        raise TimeoutError(f"it did not book {plan.warm} orders in {plan.patience:.0f} s")
     await asyncio.sleep(2)
     for rate, count in plan.rates:
         orders = [f"rate{rate}-{i}" for i in range(count)]
@@ -223,6 +224,7 @@ def main() -> None:
         "--hosts", action="store_true", help="also this product with Celery on two worker hosts"
     )
     parser.add_argument("--only", choices=["sqlite", "postgres"], help="one database")
+    parser.add_argument("--just", metavar="NAME", help="only contenders with this in their name")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     given = parser.parse_args()
     plan = QUICK if given.quick else Plan()
@@ -238,6 +240,8 @@ def main() -> None:
     if given.peers:
         contenders.append(("DBOS Transact", "Postgres", _peer(DBOS, given.peers), plan))
         contenders.append(("Prefect", "Postgres", _peer(PREFECT, given.peers), PREFECT_PLAN))
+    if given.just:
+        contenders = [one for one in contenders if given.just.lower() in one[0].lower()]
     postgres = Postgres(fsync=True)
     machine = about()
     try:
@@ -260,7 +264,10 @@ def _peer(
     module: str, python: str
 ) -> Callable[[int, str], contextlib.AbstractContextManager[systems.Running]]:
     name = module.rpartition(".")[2]
-    return lambda port, database: systems.peer(name, module, python, port, database, DBOS_URL=database)
+    more = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
+    return lambda port, database: systems.peer(
+        name, module, python, port, database, DBOS_URL=database, **more
+    )
 
 
 def write(text: str) -> None:
