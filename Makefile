@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: bench bench-peers demo test check format lint types floors docs lock clean
+.PHONY: bench bench-kills bench-load bench-peers demo test check format lint types floors docs lock clean
 
 demo: $(VENV)/.installed  ## Start everything on this machine with simulators, and send four orders
 	$(BIN)/claw demo
@@ -50,9 +50,16 @@ lock:  ## Choose the newest versions within the ranges and write them down
 clean:
 	rm -rf $(VENV) .venv-peers .lock .claw build *.egg-info
 
-bench: $(VENV)/.developer  ## Measure this product beside stock Dagster, and write docs/benchmarks.md
-	$(BIN)/python -m bench.run --write
+bench: $(VENV)/.developer  ## Measure this product beside stock Dagster, and how it grows, and write docs/benchmarks.md
+	$(BIN)/python -m bench.run --write --hosts
+	$(BIN)/python -m bench.growth --write
 
 bench-peers: $(VENV)/.developer  ## The same with DBOS Transact and Prefect, each in a virtual environment of its own
 	$(PYTHON) -m venv .venv-peers && .venv-peers/bin/pip --disable-pip-version-check -q install -r bench/peers.txt
-	$(BIN)/python -m bench.run --write --peers .venv-peers/bin/python
+	$(BIN)/python -m bench.run --write --hosts --peers .venv-peers/bin/python
+
+bench-kills: $(VENV)/.developer  ## kill -9 of each process during bursts; what the outside counts
+	$(BIN)/python -m bench.kills
+
+bench-load: $(VENV)/.developer  ## 20,000 events with a tenfold burst: what is lost, what memory does
+	$(BIN)/python -m bench.load

@@ -42,6 +42,7 @@ class Round:
 
     victim: str
     kills: int
+    under_way: int  # orders of the burst that were not completed when it was killed
     unfinished: int  # orders without 2xx, without booking, or whose case is not completed
     doubled: int  # bookings beyond the first of an order
     settled: float  # seconds from the last kill until all were completed
@@ -118,22 +119,26 @@ def victims(running: systems.Running, role: str) -> list[int]:
 
 async def one_round(ground: Field, victim: str, size: int = 100) -> Round:
     """Kill a victim at a random moment of a burst; what ends the host starts it again."""
-    moment = ground.dice.uniform(0, ground.length)
+    moment, under_way = ground.dice.uniform(0, ground.length), 0
 
     async def kill() -> int:
+        nonlocal under_way
         await asyncio.sleep(moment)
+        under_way = ground.sent - ground.completed()
         if victim in ("supervisor", "everything"):
             return await _end_host(ground, all_at_once=victim == "everything")
         found = victims(ground.running, victim)
         return _kill(ground.dice.sample(found, 1) if victim == "worker" and found else found)
 
     kills, unfinished, doubled, settled = await _burst(ground, victim, size, kill)
+    if unfinished:
+        print(f"{ground.ledger.counts()}, {processes(ground.running)}\n{_tail(ground)}", flush=True)
     await _whole(ground)
-    return Round(victim, kills, unfinished, doubled, settled)
+    return Round(victim, kills, under_way, unfinished, doubled, settled)
 
 
 async def storm(ground: Field, size: int = 1000, every: float = 2.0) -> Round:
-    """Kill a random worker every few seconds until a burst is completed, and go on for half a minute at most."""
+    """Kill a random worker every few seconds until a burst is completed; `settled` counts from the first event on."""
     done = asyncio.Event()
 
     async def kill() -> int:
@@ -160,7 +165,9 @@ async def storm(ground: Field, size: int = 1000, every: float = 2.0) -> Round:
     kills, unfinished, doubled, _ = await _burst(ground, "storm", size, both)
     for task in watching:
         task.cancel()
-    return Round(f"a random worker every {every:g} s", kills, unfinished, doubled, time.monotonic() - begun)
+    return Round(
+        f"a random worker every {every:g} s", kills, size, unfinished, doubled, time.monotonic() - begun
+    )
 
 
 def _kill(pids: list[int]) -> int:
@@ -235,14 +242,15 @@ async def measure(
 def table(database: str, rounds: list[Round]) -> str:
     """Return what the rounds came to, as Markdown."""
     lines = [
-        f"| kill -9 of, {database} | bursts | kills | unfinished | sent twice | settled after, median / longest |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        f"| kill -9, {database} | bursts | kills | under way then | unfinished | sent twice | settled, median / longest |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for victim in dict.fromkeys(one.victim for one in rounds):
         mine = [one for one in rounds if one.victim == victim]
         took = sorted(one.settled for one in mine)
         lines.append(
-            f"| {victim} | {len(mine)} | {sum(one.kills for one in mine)} | {sum(one.unfinished for one in mine)} | "
+            f"| {victim} | {len(mine)} | {sum(one.kills for one in mine)} | "
+            f"{sum(one.under_way for one in mine)} | {sum(one.unfinished for one in mine)} | "
             f"{sum(one.doubled for one in mine)} | {statistics.median(took):.1f} / {took[-1]:.1f} s |"
         )
     return "\n".join(lines)

@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,7 +47,8 @@ def share(values: list[float], part: float) -> float:
 async def measure(running: systems.Running, carrier: Carrier, figures: Figures, plan: Plan) -> None:
     """Send what the plan says and write down what the outside saw."""
     await send(running.url, [f"warm{i}" for i in range(plan.warm)], rate=10)
-    await settled(carrier, [f"warm{i}" for i in range(plan.warm)], plan.patience)
+    if not await settled(carrier, [f"warm{i}" for i in range(plan.warm)], plan.patience):
+        raise TimeoutError(f"it did not book {plan.warm} orders in {plan.patience:.0f} s")
     await asyncio.sleep(2)
     for rate, count in plan.rates:
         orders = [f"rate{rate}-{i}" for i in range(count)]
@@ -61,15 +63,40 @@ async def measure(running: systems.Running, carrier: Carrier, figures: Figures, 
         shares = " / ".join(f"{share(took, part):.0f}" for part in (0.5, 0.95, 0.99))
         figures.rows[f"event → action at {rate}/s, p50 / p95 / p99"] = f"{shares} ms"
         _count(figures, carrier, orders)
-    for size in plan.bursts:
-        await _burst(running, carrier, figures, size, plan)
-    figures.rows["memory at the end"] = f"{running.memory():.0f} MB"
+    with Peak(running) as peak:
+        for size in plan.bursts:
+            await _burst(running, carrier, figures, size, plan)
+    figures.rows["peak memory"] = f"{peak.megabytes:.0f} MB"
+    figures.numbers["memory"] = peak.megabytes
     await asyncio.sleep(3)
     before, begun = running.cpu(), time.time()
     await asyncio.sleep(plan.idle)
     idle = (running.cpu() - before) / (time.time() - begun)
     figures.numbers["idle"] = idle
     figures.rows["idle"] = f"{100 * idle:.1f}% of a core"
+
+
+class Peak:
+    """The most memory a contender held, looked at each second and at the end."""
+
+    def __init__(self, running: systems.Running) -> None:
+        self.running = running
+        self.megabytes = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Peak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.megabytes = max(self.megabytes, self.running.memory())
+
+    def _watch(self) -> None:
+        while not self._over.wait(1.0):
+            self.megabytes = max(self.megabytes, self.running.memory())
 
 
 async def _burst(running: systems.Running, carrier: Carrier, figures: Figures, size: int, plan: Plan) -> None:
@@ -117,7 +144,13 @@ def run(contenders: list[Contender], postgres: Postgres) -> list[Figures]:
     for name, database, start, plan in contenders:
         print(f"measuring {name} on {database} …", flush=True)
         figures = Figures(name, database)
-        asyncio.run(_one(start, "sqlite" if database == "SQLite" else postgres.fresh(), figures, plan))
+        try:
+            asyncio.run(_one(start, "sqlite" if database == "SQLite" else postgres.fresh(), figures, plan))
+        except Exception as error:
+            if name.startswith("openclaw"):
+                raise
+            print(f"  {name} did not run: {error!r}", flush=True)
+            continue
         found.append(figures)
         for row, value in figures.rows.items():
             print(f"  {row:<45} {value}")
@@ -163,21 +196,23 @@ def about() -> str:
 
 
 def ratios(found: list[Figures]) -> str:
-    """Return how much faster than stock Dagster, per database."""
+    """Return how this product compares with each other contender on the same database, in this run."""
     lines = []
     for ours in [f for f in found if f.name == "openclaw"]:
         for other in [f for f in found if f.database == ours.database and f is not ours]:
-            burst = max(
-                (k for k in other.numbers if k.startswith("burst")),
-                key=lambda k: other.numbers[k],
-                default="",
+            mine, theirs = _largest(ours), _largest(other)
+            text = (
+                f"- {ours.database}, against {other.name}: {ours.numbers[mine] / other.numbers[theirs]:.2f} × the cases "
+                f"a minute ({mine}, theirs {theirs})"
             )
-            rate = max(v for k, v in ours.numbers.items() if k.startswith("burst"))
-            text = f"- {ours.database}, against {other.name}: {rate / other.numbers[burst]:.1f} × the cases a minute"
             if "1/s p95" in other.numbers and "1/s p95" in ours.numbers:
-                text += f", event → action p95 at 1/s {other.numbers['1/s p95'] / ours.numbers['1/s p95']:.0f} × faster"
+                text += f", event → action p95 at 1/s {other.numbers['1/s p95'] / ours.numbers['1/s p95']:.1f} × as fast"
             lines.append(text)
     return "\n".join(lines)
+
+
+def _largest(figures: Figures) -> str:
+    return max((k for k in figures.numbers if k.startswith("burst")), key=lambda k: int(k.split()[1]))
 
 
 def main() -> None:
@@ -185,7 +220,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="send little: to see that it works")
     parser.add_argument("--peers", metavar="PYTHON", help="also run DBOS and Prefect with this interpreter")
+    parser.add_argument(
+        "--hosts", action="store_true", help="also this product with Celery on two worker hosts"
+    )
     parser.add_argument("--only", choices=["sqlite", "postgres"], help="one database")
+    parser.add_argument("--just", metavar="NAME", help="only contenders with this in their name")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     given = parser.parse_args()
     plan = QUICK if given.quick else Plan()
@@ -194,9 +233,15 @@ def main() -> None:
         if given.only in (None, database.lower()):
             contenders.append(("openclaw", database, systems.ours, plan))
             contenders.append(("stock Dagster", database, systems.stock, STOCK))
+    if given.hosts:
+        from bench.hosts import several
+
+        contenders.append(("openclaw, Celery on 2 worker hosts", "Postgres", several, plan))
     if given.peers:
         contenders.append(("DBOS Transact", "Postgres", _peer(DBOS, given.peers), plan))
         contenders.append(("Prefect", "Postgres", _peer(PREFECT, given.peers), PREFECT_PLAN))
+    if given.just:
+        contenders = [one for one in contenders if given.just.lower() in one[0].lower()]
     postgres = Postgres(fsync=True)
     machine = about()
     try:
@@ -219,7 +264,10 @@ def _peer(
     module: str, python: str
 ) -> Callable[[int, str], contextlib.AbstractContextManager[systems.Running]]:
     name = module.rpartition(".")[2]
-    return lambda port, database: systems.peer(name, module, python, port, database, DBOS_URL=database)
+    more = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
+    return lambda port, database: systems.peer(
+        name, module, python, port, database, DBOS_URL=database, **more
+    )
 
 
 def write(text: str) -> None:

@@ -231,7 +231,9 @@ def release(
     if as_json:
         output.say_json({"ok": True, "scope": scope, "freed": freed})
     else:
-        output.say(f"{scope} goes on" + (f"; {freed} cases are due again" if freed else ""), "green")
+        output.say(
+            f"{scope} goes on" + (f"; {output.count(freed, 'case')} due again" if freed else ""), "green"
+        )
 
 
 def _show(step: str, gate: GateFact) -> None:
@@ -247,9 +249,13 @@ def _show(step: str, gate: GateFact) -> None:
 
 
 def _ask(step: str, verdict: str, *, as_json: bool) -> None:
-    if as_json or not sys.stdin.isatty():
+    if as_json or not _terminal():
         raise typer.BadParameter("say --yes, for nobody can be asked here")
     typer.confirm(f"{verdict.capitalize()} {step}?", abort=True, err=True)
+
+
+def _terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _person(shop: Workspace, case_id: str, step: str, verdict: Any, said: str | None) -> str:

@@ -33,7 +33,7 @@ from openclaw_dagster.settings import placed, variable
 HOST = "openclaw_dagster.cli.dev"
 HOST_COMMANDS = {
     "dev": "Run everything on this machine, and load changed files by themselves.",
-    "serve": "Run everything on this machine, without watching files.",
+    "serve": "Run everything on this machine, or one part of several machines, without watching files.",
     "demo": "Run everything and send four orders, one of which is retried and one dead-lettered.",
 }
 

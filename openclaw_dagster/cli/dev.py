@@ -76,7 +76,7 @@ def demo(port: Port = None, verbose: Verbose = False) -> None:
 
 
 def web() -> None:
-    """Serve the web host alone: what `claw dev` starts as one of its processes."""
+    """Serve the web host alone, where a process manager keeps each process: workspace.yaml has to be in CLAW_HOME."""
     from openclaw_dagster.runtime.workspace import Workspace
     from openclaw_dagster.web.host import serve as serve_host
 

@@ -17,6 +17,7 @@ from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import WebhookTrigger
 from openclaw_dagster.store.database import SCHEMA
 from openclaw_dagster.store.ledger import Ledger
+from openclaw_dagster.warm.line import PoolDown, ask, socket_of
 from openclaw_dagster.web.secrets import secret_name, secrets_of
 from openclaw_dagster.web.signatures import check_secret
 
@@ -44,6 +45,7 @@ def examine(url: str | None = None) -> Iterator[Finding]:
             yield _refused("environment", error)
     yield from _ledger(settings)
     yield from _dagster(settings)
+    yield _pool(settings)
     if shop is not None:
         yield from _adapters(shop)
         yield from _webhooks(shop)
@@ -146,6 +148,25 @@ def _dagster(settings: Settings) -> Iterator[Finding]:
             f"there is no dagster.yaml in {shown_path(home)}",
             "claw dev writes it at its first start",
         )
+
+
+def _pool(settings: Settings) -> Finding:
+    """Look whether warm workers are there: without them a run starts all the same, but slowly, so nobody notices."""
+    cold = "runs go through processes of their own, which takes seconds"
+    if settings.launcher == "celery":
+        return Finding("pool", "ok", f"none here: runs go to the worker hosts behind {settings.broker_shown}")
+    if not settings.workers:
+        return Finding("pool", "ok", f"off, by CLAW_WORKERS=0: {cold}")
+    try:
+        status = ask(socket_of(settings), {"ask": "status"}, seconds=2)
+    except PoolDown as down:
+        repair = "claw dev and claw serve start it and start it again: see what they print"
+        return Finding("pool", "warn", f"it does not answer, so {cold} ({down})", repair)
+    workers, idle = int(status["workers"]), int(status["idle"])
+    if not idle:
+        said = f"all {output.count(workers, 'worker')} busy: due cases wait for one"
+        return Finding("pool", "warn", said, "when it stays like this, raise CLAW_WORKERS")
+    return Finding("pool", "ok", f"{output.count(workers, 'warm worker')}, {idle} idle")
 
 
 def _adapters(shop: Workspace) -> Iterator[Finding]:

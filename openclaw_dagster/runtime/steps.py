@@ -22,7 +22,7 @@ from openclaw_dagster.runtime.attempts import (
     tried_again,
     unknown,
 )
-from openclaw_dagster.runtime.batch import GRACE, SIDE_BY_SIDE, Batch, released, side_by_side
+from openclaw_dagster.runtime.batch import GRACE, Batch, released, side_by_side
 from openclaw_dagster.runtime.calls import call, verify_action
 from openclaw_dagster.runtime.checkpoints import Waits, gate
 from openclaw_dagster.runtime.history import open_before, taken_back_perhaps
@@ -168,10 +168,9 @@ def _taken_back_perhaps(batch: Batch, case: Case, step: Step) -> bool:
 
 def _attempt(batch: Batch, attempts: Sequence[Attempt]) -> None:
     """Claim the effects, make the calls side by side, write what came of them."""
-    # with more calls than go side by side, the last one begins only after those before it had their time
-    rounds = -(-len(attempts) // SIDE_BY_SIDE)
+    # one call's time, however many wait for their turn: when all die with this process, nobody waits for more
     longest = max((one.step.timeout for one in attempts), default=0)
-    until = batch.shop.clock.now() + rounds * longest + GRACE
+    until = batch.shop.clock.now() + longest + GRACE
     batch.write({one.case.id: [begun(one, until)] for one in attempts})
     point("effect.claimed")
     mine = [one for one in attempts if one.case.id in batch.cases]
@@ -207,10 +206,10 @@ def _settled(batch: Batch, one: Attempt, outcome: Outcome | TooLate, end: int) -
         case Absent():
             return done(step, None)
         case TooLate():
-            # not made, so not counted; but what was sent under its key before stays as it was sent
+            # not made, so not counted; but what was sent under its key before a redrive stays as it was sent
             before = one.case.facts.steps.get(step.name)
-            count = max(tried - 1, 1 if before and before.key else 0)
-            why = "the worker was held up until its lease was over; the call was not made"
+            count = max(tried - 1, 1 if before and before.key and one.case.redrives else 0)
+            why = "too little of the lease was left when it was its turn; the call was not made"
             return tried_again(step, count, why, batch.shop.clock.now())
         case Refused(reason):
             return _given_up(batch, one, f"{step.action} refused: {said(step.action, reason)}")

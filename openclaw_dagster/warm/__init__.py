@@ -7,7 +7,8 @@ hosts       a Dagster run launcher that hands runs to Celery workers on other ma
 hands       what such a worker executes
 undertaker  says that a run's worker died, and makes its cases due again
 express     turns due cases into runs as soon as there is room
-limits      the limits of dagster.yaml, for the path that skips Dagster's queue
+turns       whose turn it is: claims due cases, critical ones first, for express and the sensor
+limits      what the limits of dagster.yaml let begin right now, as Dagster's queue counts
 storage     Dagster's SQLite storages over kept connections
 line        how processes talk to the pool
 """

@@ -70,6 +70,11 @@ class Express:
         """Say that a case has become due."""
         self._wake.set()
 
+    def launched(self) -> Mapping[str, int]:
+        """Return how many runs went to each launcher since this process began, where the launcher keeps count."""
+        found: Mapping[str, int] = getattr(self.instance.run_launcher, "launched", {})
+        return found
+
     def _run(self) -> None:
         self._prepare()
         wait = 0.0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 from typing import Any
@@ -26,29 +24,21 @@ app = celery_app(read_settings().broker)
 
 
 class _Hand:
-    """One forked worker: its Dagster instance, whether it is at work, and whether its host's main process is gone."""
+    """One forked worker: its Dagster instance, which keeps its connections from run to run."""
 
     instance: DagsterInstance | None = None
-    busy = False
-    alone = False
 
 
 @app.task(name=TASK_EXECUTE_JOB_NAME, max_retries=0)  # type: ignore[untyped-decorator]
 def execute_job(execute_job_args_packed: Any) -> None:
     """Execute one run, as dagster-celery's task of this name does, with an instance that keeps its connections."""
     run_id = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs).run_id
-    _Hand.busy = True
     try:
-        try:
-            execute(run_id, _instance())
-        except Exception:
-            # its connections were kept while Postgres was restarted; a run that had begun is not begun again
-            _Hand.instance = None
-            execute(run_id, _instance())
-    finally:
-        _Hand.busy = False
-        if _Hand.alone:
-            os._exit(0)
+        execute(run_id, _instance())
+    except Exception:
+        # its connections were kept while Postgres was restarted; a run that had begun is not begun again
+        _Hand.instance = None
+        execute(run_id, _instance())
 
 
 def _instance() -> DagsterInstance:
@@ -61,23 +51,13 @@ def _instance() -> DagsterInstance:
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]
 def _begin(**_: Any) -> None:
-    """Make a forked worker its own: a Ctrl-C is for the host, and a host that is killed leaves no worker waiting."""
+    """Connect before the first run comes; a Ctrl-C in the terminal is for the host, which lets runs end."""
     os.setsid()
-    signal.signal(signal.SIGUSR2, _left_alone)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGUSR2)
     try:
         _instance().get_runs_count()
     except Exception as error:  # Postgres is away: the first run tries again
         print(f"a worker begins without its database: {error}", file=sys.stderr)
         _Hand.instance = None
-
-
-def _left_alone(*_: Any) -> None:
-    """End at once, or after the run that is under way."""
-    _Hand.alone = True
-    if not _Hand.busy:
-        os._exit(0)
 
 
 @signals.task_failure.connect  # type: ignore[untyped-decorator]

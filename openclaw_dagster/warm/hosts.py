@@ -12,7 +12,6 @@ from dagster import DagsterRun
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
-from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from openclaw_dagster.errors import ClawError
@@ -47,6 +46,7 @@ CELERY: dict[str, Any] = {
         "interval_step": 0.2,
         "interval_max": 0.5,
         "socket_connect_timeout": 3,
+        "socket_timeout": 20,
         "socket_keepalive": True,
     },
 }
@@ -77,9 +77,7 @@ class HostsRunLauncher(CeleryRunLauncher):
         if time.monotonic() - self._answered < ANSWERED:
             return
         try:
-            with Connection(
-                self.broker, connect_timeout=3, transport_options={"socket_timeout": 3}
-            ) as broker:
+            with self.celery.connection(connect_timeout=3) as broker:
                 broker.ensure_connection(max_retries=1, timeout=3)
         except Exception as error:  # each transport has its own errors
             raise BrokerAway(broker=shown(self.broker or ""), problem=error) from error
@@ -143,4 +141,7 @@ def celery_app(broker: str) -> Celery:
     """Return the Celery app of a worker host: the queues and routes of dagster-celery, set up as the launcher is."""
     from dagster_celery.make_app import make_app
 
-    return make_app({"broker": broker, "config_source": CELERY, "task_default_queue": "dagster"})
+    app: Celery = make_app(  # type: ignore[no-untyped-call]
+        {"broker": broker, "config_source": CELERY, "task_default_queue": "dagster"}
+    )
+    return app

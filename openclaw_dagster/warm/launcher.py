@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
         self._inst_data = inst_data
         self._socket = Path(socket) if socket else socket_of(read_settings())
         self._cold = DefaultRunLauncher()
+        #: How many runs this process handed to the pool (warm), and to processes of their own (cold).
+        self.launched: Counter[str] = Counter()
         super().__init__()  # type: ignore[no-untyped-call]
 
     @property
@@ -65,9 +68,12 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
     def launch_run(self, context: LaunchRunContext) -> None:
         """Hand the run to an idle worker; without one, or without a pool, to a process of its own."""
         run = context.dagster_run
-        if not self._hand_over(run.run_id):
-            self._instance.add_run_tags(run.run_id, {LAUNCHER: "cold"})
-            self._cold.launch_run(context)
+        if self._hand_over(run.run_id):
+            self.launched["warm"] += 1
+            return
+        self.launched["cold"] += 1
+        self._instance.add_run_tags(run.run_id, {LAUNCHER: "cold"})
+        self._cold.launch_run(context)
 
     def _hand_over(self, run_id: str) -> bool:
         """Give the run to the pool; a worker is soon free, and waiting for it is shorter than a process' start."""

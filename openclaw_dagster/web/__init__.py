@@ -9,4 +9,5 @@ limits      a token bucket per sender
 inlet       events that arrive together are committed together
 pages       systems, cases, dead letters for people
 health      for orchestrators
+metrics     for Prometheus
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from openclaw_dagster.web.blotter import Blotter
 from openclaw_dagster.web.health import Health
 from openclaw_dagster.web.inbox import Inbox
 from openclaw_dagster.web.inlet import Inlet
+from openclaw_dagster.web.metrics import Metrics
 from openclaw_dagster.web.pages import Pages
 from openclaw_dagster.web.queues import Queues
 from openclaw_dagster.web.secrets import check_door
@@ -38,15 +39,21 @@ class OpenClawWebserver(GuardedWebserver):
     """The Dagster webserver with this product's routes before its own."""
 
     def __init__(
-        self, context: WorkspaceProcessContext, shop: Workspace, on_committed: Callable[[], None]
+        self,
+        context: WorkspaceProcessContext,
+        shop: Workspace,
+        express: Express,
+        on_committed: Callable[[], None],
     ) -> None:
         super().__init__(context, Visitors(shop))
         self.shop = shop
+        self.express = express
         self.on_committed = on_committed
 
     def build_routes(self) -> list[BaseRoute]:
         """Return our routes, then Dagster's, whose last one catches everything else."""
-        return [*own_routes(self.shop, self.on_committed, self.blotter), *super().build_routes()]
+        own = own_routes(self.shop, self.on_committed, self.express.launched, self.blotter)
+        return [*own, *super().build_routes()]
 
     def index_html_endpoint(self, request: Request) -> Response:
         """Return Dagster's page with a link to the inbox on it."""
@@ -54,9 +61,15 @@ class OpenClawWebserver(GuardedWebserver):
 
 
 def own_routes(
-    shop: Workspace, on_committed: Callable[[], None], blotter: Blotter | None = None
+    shop: Workspace,
+    on_committed: Callable[[], None],
+    launched: Callable[[], Mapping[str, int]] = dict,
+    blotter: Blotter | None = None,
 ) -> list[BaseRoute]:
-    """Return the routes of webhooks, pages, clicks and health checks; `on_committed` hears of what was written."""
+    """Return the routes of webhooks, pages, clicks, health checks and metrics.
+
+    `on_committed` hears of what was written; `launched` says how many runs went to which launcher.
+    """
     webhooks = Webhooks(shop, Inlet(shop.ledger, lambda _receipts: on_committed()))
     pages, health, blotter = Pages(shop), Health(shop), blotter or Blotter(shop)
     every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -66,6 +79,7 @@ def own_routes(
         Route(slack.PATH, slack.SlackDoor(shop, on_committed, blotter).__call__, methods=every),
         Route("/healthz", health.live, methods=["GET"]),
         Route("/readyz", health.ready, methods=["GET"]),
+        Route("/metrics", Metrics(shop, launched).answer, methods=["GET"]),
         Route("/claw", pages.overview, methods=["GET"]),
         Route("/claw/", pages.overview, methods=["GET"]),
         Route("/claw/style.css", pages.file, methods=["GET"]),
@@ -107,7 +121,7 @@ def app_of(shop: Workspace, workspace_file: Path) -> Starlette:
             express.stop()
         shop.close()
 
-    return OpenClawWebserver(context, shop, on_committed).create_asgi_app(lifespan=lifespan)
+    return OpenClawWebserver(context, shop, express, on_committed).create_asgi_app(lifespan=lifespan)
 
 
 def serve(shop: Workspace, workspace_file: Path, *, on_ready: Callable[[], None] | None = None) -> None:

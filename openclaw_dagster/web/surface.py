@@ -41,6 +41,7 @@ ROUTES: dict[str, tuple[Kind, Levels]] = {
     "/claw/login/oidc": ("public", NOBODY),
     "/claw/login/callback": ("public", NOBODY),
     "/claw/logout": ("public", NOBODY),
+    "/metrics": _known(VIEWER),
     "/claw": _known(VIEWER),
     "/claw/": _known(VIEWER),
     "/claw/dead-letters": _known(VIEWER),

@@ -72,6 +72,7 @@ class TestDoctor:
             "ledger",
             "dagster home",
             "host",
+            "pool",
         }
         assert not (project / ".claw" / "ledger.db").exists()
 

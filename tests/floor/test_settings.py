@@ -12,7 +12,18 @@ from openclaw_dagster.settings import BadSetting, NoSecret, as_variables, placed
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HOME", "SPECS", "ENVIRONMENT", "DATABASE_URL", "HOST", "PORT", "PUBLIC_URL", "WORKERS"):
+    for name in (
+        "HOME",
+        "SPECS",
+        "ENVIRONMENT",
+        "DATABASE_URL",
+        "HOST",
+        "PORT",
+        "PUBLIC_URL",
+        "WORKERS",
+        "LAUNCHER",
+        "BROKER_URL",
+    ):
         monkeypatch.delenv(f"CLAW_{name}", raising=False)
 
 
@@ -28,7 +39,10 @@ def test_links_lead_to_the_host_that_was_started_last(tmp_path: Path) -> None:
 
 
 def test_a_child_comes_to_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parent = read_settings(home=str(tmp_path), port="4321", workers="3", database="postgresql://x@y/z")
+    parent = read_settings(
+        home=str(tmp_path), port="4321", workers="3", database="postgresql://x@y/z", launcher="celery",
+        broker_url="redis://:x@y/0",
+    )  # fmt: skip
     for name, value in as_variables(parent).items():
         monkeypatch.setenv(name, value)
     assert read_settings() == parent
@@ -41,12 +55,26 @@ def test_a_child_comes_to_the_same_settings(tmp_path: Path, monkeypatch: pytest.
         ({"port": "http"}, "a port is a number"),
         ({"workers": "many"}, "a number from 0 to 64"),
         ({"database": "mysql://user:secret@host/db"}, "sqlite:///path"),
+        ({"launcher": "kubernetes"}, "write warm or celery"),
+        ({"launcher": "celery"}, "write redis://host"),
+        ({"launcher": "celery", "broker_url": "http://user:secret@host/0"}, "http://host/0"),
+        ({"launcher": "celery", "broker_url": "redis://:secret@host/0"}, "a ledger on Postgres"),
     ],
 )
 def test_a_bad_setting_is_named_and_its_secrets_are_not(said: dict[str, str], problem: str) -> None:
     with pytest.raises(BadSetting, match=problem) as caught:
         read_settings(**said)
     assert "secret" not in str(caught.value)
+
+
+def test_the_password_of_the_broker_is_not_shown() -> None:
+    settings = read_settings(
+        launcher="celery",
+        broker_url="redis://:secret@host:6379/0?password=secret",
+        database="postgresql://x@y/z",
+    )
+    assert settings.broker_shown == "redis://host:6379/0"
+    assert "secret" not in repr(settings)
 
 
 def test_what_is_placed_is_taken_back(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "httpx2": ("adapters/",),
     "slack_sdk": ("adapters/slack_blocks.py",),
     "smtplib": ("adapters/email.py",),
+    "celery": ("warm/hosts.py", "warm/hands.py"),
+    "dagster_celery": ("warm/hosts.py", "warm/hands.py"),
 }
 
 #: Attribute of a module → where it may be used.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from openclaw_dagster.runtime import steps
@@ -83,21 +85,39 @@ def test_a_late_write_is_refused_and_the_answer_is_asked_for(
     check_books(shop)
 
 
-def test_the_lease_lasts_as_long_as_the_calls_may_take(shops: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop = shops(DISPATCH.replace("retries: 3", "retries: 3, timeout: 10m"))
+@pytest.mark.parametrize(("slow", "most"), [(500, 1), (29_000, 3)])
+def test_the_lease_is_one_calls_time_and_what_has_to_wait_longer_is_given_back(
+    shops: Open, monkeypatch: pytest.MonkeyPatch, slow: int, most: int
+) -> None:
+    """However many calls wait for their turn: a host that dies with all of them is not waited for longer."""
+    shop = shops()
     cases = [order(shop, f"A-{number}") for number in range(20)]
-    batch = grab(shop)
-    leases: list[int] = []
+    really, leases, began = shop.adapters.call, [], []
 
     def look(name: str) -> None:
         if name == "effect.claimed":
-            leases.extend((one.due_at or 0) - clock_of(shop).at for one in batch.going())
+            leases.append(max((one.due_at or 0) for one in case_rows()) - clock_of(shop).at)
 
+    def case_rows():  # type: ignore[no-untyped-def]
+        return [case(shop, one) for one in cases if case(shop, one).state == "running"]
+
+    def slowly(what):  # type: ignore[no-untyped-def]
+        with lock:  # eight go side by side, and it is the eighth that moves the clock
+            began.append(clock_of(shop).at)
+            if len(began) % 8 == 0:
+                clock_of(shop).advance(slow)
+        return really(what)
+
+    lock = threading.Lock()
     monkeypatch.setattr(steps, "point", look)
-    advance(batch)
-    # eight go side by side, so that the last of twenty may begin after two times the timeout
-    assert min(leases) >= 3 * 600_000
+    monkeypatch.setattr(shop.adapters, "call", slowly)
+    drain(shop)
     assert {case(shop, one).state for one in cases} == {"completed"}
+    assert max(leases) <= 45_000
+    assert len(leases) == most
+    assert {case(shop, one).facts.steps["book"].attempt for one in cases} == {1}
+    assert [record.calls for record in outside(shop, "carrier", "book")] == [1] * 20
+    check_books(shop)
 
 
 def test_questions_are_not_asked_beyond_the_lease(shops: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,8 +49,11 @@ def die(args: dict) -> dict:
 SYSTEM = """\
 system: slow
 version: "1"
-triggers: [{asked: {source: manual, idempotency: job.id}}]
-decisions: [{go: {inputs: [job], table: [{else: true, then: "on"}], emits: gone}}]
+triggers:
+  - asked: {source: manual, idempotency: job.id}
+  - wished: {source: manual, idempotency: job.id}
+  - urgent: {source: manual, idempotency: job.id, critical: true}
+decisions: [{go: {on: [asked, wished, urgent], inputs: [job], table: [{else: true, then: "on"}], emits: gone}}]
 execution: [{work: {on: gone, action: ACTION, with: {seconds: "${job.seconds}"}, retries: 0}}]
 data: {events: {store: event-log}}
 observability: {slo: {error_rate: "<1%"}}
@@ -109,6 +112,8 @@ def shop(tmp_path: Path, monkeypatch: Any, action: str = "tms.dawdle") -> Iterat
     (specs / "actions").mkdir()
     (specs / "actions" / "slow.py").write_text(SLOW)
     (specs / "slow.claw").write_text(SYSTEM.replace("ACTION", action))
+    single = SYSTEM.replace("ACTION", action).replace("system: slow\n", "system: single\nbatch: 1\n")
+    (specs / "single.claw").write_text(single)
     environment = specs / "environments" / "development.yaml"
     environment.write_text(
         environment.read_text().replace("adapters:\n", "adapters:\n  tms: {use: python}\n")

@@ -16,7 +16,8 @@ INDEXES = (
     "CREATE INDEX claw_dead_letters_redriven_system ON claw_dead_letters (system, at, case_id) "
     "WHERE redriven_at IS NOT NULL",
 )
-#: Postgres tidies up after a number of changes that may grow with the table, only not as fast as by default.
+#: Each change of a case moves it in the line of who is due, and leaves a dead place there. Whoever looks walks over
+#: all of them until Postgres tidies up: by default after changes of a fifth of the table, however large it is.
 POSTGRES = (
     "COMMENT ON COLUMN claw_tallies.counts IS 'JSON: cases by system and state; what came minus what went.'",
     "COMMENT ON COLUMN claw_tallies.counted IS "
