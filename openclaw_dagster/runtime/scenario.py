@@ -98,7 +98,7 @@ def _stage(
 
 def _workspace(settings: Settings, project: Project, home: Path, ledger: Path) -> Workspace:
     own = replace(settings, home=home, database=f"sqlite:///{ledger}")
-    return Workspace(own, clock=VirtualClock(BEGIN), project=project)
+    return Workspace(own, clock=VirtualClock(BEGIN), project=project, lasting=False)
 
 
 class _Play:

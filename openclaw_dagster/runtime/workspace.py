@@ -85,9 +85,15 @@ class Workspace:
     """One process's view of a project in one environment, with its ledger."""
 
     def __init__(
-        self, settings: Settings, *, clock: Clock | None = None, project: Project | None = None
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        project: Project | None = None,
+        lasting: bool = True,
     ) -> None:
         self.settings = settings
+        self.lasting = lasting
         self.clock = clock or SystemClock()
         self.project = project or Project(settings.specs)
         self.environment: Environment = load_environment(settings.environment_file)
@@ -103,7 +109,7 @@ class Workspace:
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger, its schema brought up to date, with this process's systems remembered in it."""
-        database = Database(self.settings.database)
+        database = Database(self.settings.database, lasting=self.lasting)
         database.migrate()
         ledger = Ledger(database, self.clock)
         for system in self.systems.values():

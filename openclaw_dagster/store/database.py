@@ -49,12 +49,12 @@ def relaxed(url: str) -> str:
 
 
 class Database:
-    """An engine and its transactions."""
+    """An engine and its transactions; a file that is thrown away need not outlast a power cut."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, lasting: bool = True) -> None:
         self.url = address(url)
         self.dialect = self.url.get_backend_name()
-        self.engine = _sqlite(self.url) if self.dialect == "sqlite" else _postgres(self.url)
+        self.engine = _sqlite(self.url, lasting) if self.dialect == "sqlite" else _postgres(self.url)
         self._writing = self.engine.execution_options(claw_writes=True)
         self._reading = self.engine
         if self.dialect == "postgresql":
@@ -160,7 +160,7 @@ def _is_away(error: exc.DBAPIError) -> bool:
     return getattr(error.orig, "pgcode", None) == "25006" or type(error.orig) is sqlite3.DatabaseError
 
 
-def _sqlite(url: sa.URL) -> sa.Engine:
+def _sqlite(url: sa.URL, lasting: bool) -> sa.Engine:
     engine = sa.create_engine(
         url, connect_args={"timeout": 20, "check_same_thread": False}, pool_size=8, max_overflow=24
     )
@@ -168,7 +168,7 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # transactions are ours: the driver begins none by itself
-        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+        for pragma in (f"synchronous={'FULL' if lasting else 'OFF'}", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
         _keep_a_log(connection)
 

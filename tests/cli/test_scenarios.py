@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from openclaw_dagster.spec.schema import json_schema
 from .conftest import SPECS, Claw
 
 EXAMPLES = ("customer_escalation", "inventory_shortage", "stalled_orders")
-#: The longest (s) that a scenario may take, however many days it covers; a busy machine gets three tries.
+#: The longest (s) that a scenario may take, however many days it covers; a busy machine gets six tries.
 LONGEST = 1.0
 
 #: For each word of a scenario: where it stands, what it says, and what makes the scenario fail in its place.
@@ -90,7 +91,7 @@ def test_the_scenarios_of_the_examples_come_out_as_they_say(claw: Claw) -> None:
     assert len(long) >= 5
     for one in long:
         took = [one["seconds"]]
-        while took[-1] >= LONGEST and len(took) < 4:
+        while took[-1] >= LONGEST and len(took) < 6:
             (again,) = claw("test", "--scenario", one["name"], "--json").json["scenarios"]
             took.append(again["seconds"])
         assert took[-1] < LONGEST, one["name"]
@@ -142,6 +143,10 @@ def test_the_reason_of_a_deed_is_in_the_story(claw: Claw) -> None:
             "residual: {look_into_it: ops_agent}", "residual: {}", "residual", {"look_into_it": "ops_agent"},
         ),
         ("silence_never_approves", "refund: waiting", "tell_customer: completed", "tell_customer", "not_reached"),
+        (
+            "released_it_is_paid", "note: Seen.}}", "note: Seen.}, refused: true}",
+            "line 3 of do, approve refund as fin_2", "accepted",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_expected_otherwise_is_a_difference(
@@ -192,7 +197,12 @@ def test_an_event_that_is_not_taken_opens_nothing(claw: Claw, project: Path) -> 
 
 def test_it_goes_the_same_way_each_time(claw: Claw) -> None:
     name = "a_crm_that_is_away_ends_with_the_dead_letters"  # its waits have some chance in them
-    first, second = (claw("test", "-s", name, "--json").json["scenarios"][0]["story"] for _ in range(2))
+    random.seed(1)
+    first = claw("test", "-s", name, "--json").json["scenarios"][0]["story"]
+    random.seed(2)
+    chance = random.getstate()
+    second = claw("test", "-s", name, "--json").json["scenarios"][0]["story"]
+    assert random.getstate() == chance
     assert sum("step.retry" in line for line in first) == 3
     assert first == second
 
