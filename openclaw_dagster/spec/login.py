@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -18,8 +19,9 @@ _HOST = r"^[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?$"
 
 def _issuer(value: str) -> str:
     """Return the address of a provider; plain http is for one on this very machine."""
-    local = ("http://127.0.0.1", "http://localhost", "http://[::1]")
-    if not value.startswith(("https://", *local)) or "?" in value or "#" in value:
+    parts = urlsplit(value)
+    local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if not (local or parts.scheme == "https") or not parts.hostname or "?" in value or "#" in value:
         raise problem("CLAW014", f"{value!r} is not the address of a provider: write https://…")
     return value
 

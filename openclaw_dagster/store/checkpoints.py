@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from openclaw_dagster.store import tables as t
+from openclaw_dagster.store import desk
 from openclaw_dagster.store.canonical import dumps
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.entries import Entry, Kind
@@ -17,7 +17,10 @@ from openclaw_dagster.store.entries import Entry, Kind
 _TOLD = frozenset(
     {Kind.REMINDED, Kind.ESCALATED, Kind.CLEARANCE, Kind.VOIDED, Kind.EXPIRED}
 )  # entries about the request that stands
-_OVER = frozenset({Kind.CANCELLED, Kind.REDRIVEN})  # entries that end every request of a case
+#: Entries that may end requests of a case without anybody's answer.
+_OVER = frozenset(
+    {Kind.CANCELLED, Kind.REDRIVEN, Kind.SKIPPED, Kind.CLOSED, Kind.HANDED_OFF, Kind.DEAD_LETTERED}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def project(connection: sa.Connection, written: Sequence[tuple[Case, Entry, int,
 
 def _ask(connection: sa.Connection, case: Case, entry: Entry, at: int) -> None:
     body = entry.body
-    table = t.checkpoints
+    table = desk.checkpoints
     before = (table.c.case_id == case.id, table.c.step == body["step"], table.c.settled_at.is_(None))
     connection.execute(sa.update(table).where(*before).values(state="voided", settled_at=at))
     row = {
@@ -69,7 +72,7 @@ def _ask(connection: sa.Connection, case: Case, entry: Entry, at: int) -> None:
 
 def _settle(connection: sa.Connection, case: Case, step: str, at: int) -> None:
     gate = case.facts.gates[step]
-    table = t.checkpoints
+    table = desk.checkpoints
     mine = (table.c.case_id == case.id, table.c.step == step, table.c.request == gate.request)
     values = {
         "state": gate.state, "roles": dumps(list(gate.roles)), "escalated": gate.escalated,
@@ -83,7 +86,7 @@ def read(
     connection: sa.Connection, *, case_id: str | None = None, waiting: bool = False, limit: int = 500
 ) -> list[Request]:
     """Return requests: those of one case, or those that wait (oldest first), or the newest of all."""
-    table = t.checkpoints
+    table = desk.checkpoints
     query = sa.select(table).limit(limit)
     if case_id is not None:
         query = query.where(table.c.case_id == case_id)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from openclaw_dagster.store import tables as t
+from openclaw_dagster.store import desk
 from openclaw_dagster.store.rows import upsert
 
 
@@ -21,10 +21,10 @@ class Seen:
 
 def note(connection: sa.Connection, seen: Seen, now: int, *, hold: int, gap: int) -> int | None:
     """Keep what was seen; return since when it is true when a case starts now, else None. Times in ms."""
-    mine = (t.conditions.c.system == seen.system, t.conditions.c.trigger == seen.trigger)
+    mine = (desk.conditions.c.system == seen.system, desk.conditions.c.trigger == seen.trigger)
     begin = {"system": seen.system, "trigger": seen.trigger, "since": None, "fired": False, "read_at": now}
-    connection.execute(upsert(connection, t.conditions).values(**begin).on_conflict_do_nothing())
-    row = connection.execute(sa.select(t.conditions).where(*mine).with_for_update()).one()
+    connection.execute(upsert(connection, desk.conditions).values(**begin).on_conflict_do_nothing())
+    row = connection.execute(sa.select(desk.conditions).where(*mine).with_for_update()).one()
     since, fired = row.since, bool(row.fired)
     if not seen.true:
         since, fired = None, False
@@ -32,5 +32,5 @@ def note(connection: sa.Connection, seen: Seen, now: int, *, hold: int, gap: int
         since = now  # nobody looked for a while: whether it was true all along is not known
     starts = since is not None and not fired and now - since >= hold
     values = {"since": since, "fired": fired or starts, "read_at": now}
-    connection.execute(sa.update(t.conditions).where(*mine).values(**values))
+    connection.execute(sa.update(desk.conditions).where(*mine).values(**values))
     return since if starts else None

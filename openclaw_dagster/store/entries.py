@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, assert_never
 
-from openclaw_dagster.store import gates
+from openclaw_dagster.store import gates, waiting
 from openclaw_dagster.store.canonical import plain
 from openclaw_dagster.store.case import Case, DecisionFact, Facts, StepFact, StepState
-from openclaw_dagster.store.gates import GateFact, SkipFact
+from openclaw_dagster.store.gates import SkipFact
 
 
 class Kind(StrEnum):
@@ -119,12 +119,13 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
                 _step(case, body), state="begun", attempt=body["attempt"], generation=body["generation"],
                 key=body["key"], fence=case.fence, args=body["args"], error="", until=body["until"], lost=0, asked=0,
             )  # fmt: skip
-            return replace(_used(_with(case, body, begun), body), due_at=body["until"])
+            return replace(waiting.used(_with(case, body, begun), body), due_at=body["until"])
         case Kind.COMPLETED:
             done = replace(_step(case, body), state="completed", result=body["result"], error="")
             after = _with(case, body, done)
             return replace(after, facts=_happened(after.facts, body.get("emits")))
         case Kind.SKIPPED:
+            case = waiting.over(case, body["step"])
             return _with(case, body, replace(_step(case, body), state="skipped", error=body["why"]))
         case Kind.RETRY | Kind.UNKNOWN:
             state: StepState = "waiting" if kind is Kind.RETRY else "unknown"
@@ -146,27 +147,33 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             after = _with(case, body, replace(_step(case, body), state="held", error=body["action"]))
             return _rest(after, "waiting_retry", None, body["why"])
         case Kind.ASKED:
-            return _asks(_gate(case, body, gates.asked(body, at)), body["step"])
+            return waiting.asks(waiting.gate(case, body, gates.asked(body, at)), body["step"])
         case Kind.REMINDED:
-            return _asks(_gate(case, body, gates.reminded(_standing(case, body), body)), body["step"])
+            return waiting.asks(
+                waiting.gate(case, body, gates.reminded(waiting.standing(case, body), body)), body["step"]
+            )
         case Kind.WAITS:
-            return _asks(case, body["step"])
+            return waiting.asks(case, body["step"])
         case Kind.ESCALATED:
-            return _asks(_gate(case, body, gates.escalated(_standing(case, body), body)), body["step"])
+            return waiting.asks(
+                waiting.gate(case, body, gates.escalated(waiting.standing(case, body), body)), body["step"]
+            )
         case Kind.CLEARANCE:
-            return _wakes(
-                _gate(case, body, gates.answered(_standing(case, body), body, at)), body["step"], at
+            return waiting.wakes(
+                waiting.gate(case, body, gates.answered(waiting.standing(case, body), body, at)),
+                body["step"],
+                at,
             )
         case Kind.VOIDED:
-            return _gate(case, body, replace(_standing(case, body), state="voided"))
+            return waiting.gate(case, body, replace(waiting.standing(case, body), state="voided"))
         case Kind.EXPIRED:
-            return _gate(case, body, replace(_standing(case, body), state="expired"))
+            return waiting.gate(case, body, replace(waiting.standing(case, body), state="expired"))
         case Kind.REFUSED:
             return case
         case Kind.SKIP_GRANTED:
             skip = SkipFact(body["policy"], body["by"], body["until"], body["reason"])
             facts = replace(case.facts, skips={**case.facts.skips, body["step"]: skip})
-            return _wakes(replace(case, facts=facts), body["step"], at)
+            return waiting.wakes(replace(case, facts=facts), body["step"], at)
         case Kind.FAILED:
             facts = replace(case.facts, failing=body["stage"], why=body["error"], attempts=body["attempts"])
             failed = replace(case, facts=facts, reason=plain(body["error"]))
@@ -196,8 +203,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.ANSWERED:
             return _answered(case, body, at)
         case Kind.CANCELLED:
-            over = {n: replace(g, state="cancelled") if g.open else g for n, g in case.facts.gates.items()}
-            return _end(replace(case, facts=replace(case.facts, gates=over)), "cancelled", at, body["reason"])
+            return _end(case, "cancelled", at, body["reason"])
         case _:
             assert_never(kind)
 
@@ -219,42 +225,6 @@ def _with(case: Case, body: Mapping[str, Any], step: StepFact) -> Case:
     return replace(case, facts=replace(case.facts, steps={**case.facts.steps, body["step"]: step}))
 
 
-def _standing(case: Case, body: Mapping[str, Any]) -> GateFact:
-    return case.facts.gates[body["step"]]
-
-
-def _gate(case: Case, body: Mapping[str, Any], gate: GateFact) -> Case:
-    return replace(case, facts=replace(case.facts, gates={**case.facts.gates, body["step"]: gate}))
-
-
-def _used(case: Case, body: Mapping[str, Any]) -> Case:
-    """Bind the clearance of a step to the effect that was begun under it: it is good for no other."""
-    gate = case.facts.gates.get(body["step"])
-    return _gate(case, body, replace(gate, key=body["key"])) if gate else case
-
-
-def _asks(case: Case, step: str) -> Case:
-    """Let a case wait at a checkpoint; one that was answered meanwhile is due at once."""
-    gate = case.facts.gates[step]
-    if not gate.open or _left_out(case, step, case.updated_at):
-        return replace(case, state="open", due_at=case.updated_at, claim=None, reason=None)
-    who = " or ".join(gate.roles)
-    return _rest(case, "awaiting_human", gate.due_at, f"{step} waits for {who}")
-
-
-def _wakes(case: Case, step: str, at: int) -> Case:
-    """Make a case due that waits at a checkpoint which has been settled, or left out."""
-    gate = case.facts.gates.get(step)
-    waits = case.state == "awaiting_human" and gate is not None
-    if waits and gate is not None and (not gate.open or _left_out(case, step, at)):
-        return replace(case, state="open", due_at=at, reason=None)
-    return case
-
-
-def _left_out(case: Case, step: str, at: int) -> bool:
-    return step in case.facts.skips and at < case.facts.skips[step].until
-
-
 def _happened(facts: Facts, event: str | None) -> Facts:
     return (
         replace(facts, happened=(*facts.happened, event)) if event and event not in facts.happened else facts
@@ -267,7 +237,12 @@ def _rest(case: Case, state: Any, due_at: int | None, reason: str) -> Case:
 
 def _end(case: Case, state: Any, at: int, reason: str | None) -> Case:
     return replace(
-        case, state=state, due_at=None, claim=None, closed_at=at, reason=plain(reason) if reason else reason
+        waiting.over(case),
+        state=state,
+        due_at=None,
+        claim=None,
+        closed_at=at,
+        reason=plain(reason) if reason else reason,
     )
 
 
@@ -283,13 +258,15 @@ def _redriven(case: Case, body: Mapping[str, Any], at: int) -> Case:
             steps[name] = replace(step, state="waiting", attempt=0, error="")
         elif step.state != "skipped":
             steps[name] = step
-    # a clearance was for what was about to run then; what is done anew is asked anew
-    standing = {
-        name: gate if _settled(steps.get(name)) else replace(gate, state="voided")
-        for name, gate in case.facts.gates.items()
-    }
     facts = replace(
-        case.facts, steps=steps, failing="", why="", attempts=0, deaths=0, gates=standing, skips={}
+        case.facts,
+        steps=steps,
+        failing="",
+        why="",
+        attempts=0,
+        deaths=0,
+        gates=waiting.anew(case.facts.gates, steps),
+        skips={},
     )
     return replace(
         case,
@@ -301,10 +278,6 @@ def _redriven(case: Case, body: Mapping[str, Any], at: int) -> Case:
         digest=body["digest"],
         redrives=case.redrives + 1,
     )
-
-
-def _settled(step: StepFact | None) -> bool:
-    return step is not None and step.state in ("completed", "skipped", "unknown", "begun")
 
 
 def _answered(case: Case, body: Mapping[str, Any], at: int) -> Case:

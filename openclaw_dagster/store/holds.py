@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from openclaw_dagster.store import tables as t
+from openclaw_dagster.store import desk
 from openclaw_dagster.store.rows import upsert
 
 
@@ -22,22 +22,24 @@ class Hold:
 
 def read(connection: sa.Connection) -> list[Hold]:
     """Return every hold, oldest first."""
-    query = sa.select(t.holds).order_by(t.holds.c.at, t.holds.c.scope)
+    query = sa.select(desk.holds).order_by(desk.holds.c.at, desk.holds.c.scope)
     return [Hold(**row._mapping) for row in connection.execute(query)]
 
 
 def place(connection: sa.Connection, hold: Hold) -> bool:
     """Put something on hold; return False when it is already."""
     row = {"scope": hold.scope, "by": hold.by, "reason": hold.reason, "at": hold.at}
-    insert = upsert(connection, t.holds).values(**row).on_conflict_do_nothing()
+    insert = upsert(connection, desk.holds).values(**row).on_conflict_do_nothing()
     return bool(connection.execute(insert).rowcount)
 
 
 def lift(connection: sa.Connection, scope: str) -> bool:
     """End a hold; return False when there is none."""
-    return bool(connection.execute(sa.delete(t.holds).where(t.holds.c.scope == scope)).rowcount)
+    return bool(connection.execute(sa.delete(desk.holds).where(desk.holds.c.scope == scope)).rowcount)
 
 
 def on(connection: sa.Connection, scope: str) -> bool:
     """Tell whether something is on hold."""
-    return connection.execute(sa.select(t.holds.c.at).where(t.holds.c.scope == scope)).first() is not None
+    return (
+        connection.execute(sa.select(desk.holds.c.at).where(desk.holds.c.scope == scope)).first() is not None
+    )

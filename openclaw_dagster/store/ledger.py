@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from openclaw_dagster.clock import DAY
-from openclaw_dagster.store import conditions, events, gates, journal, rows, tally
+from openclaw_dagster.store import conditions, events, journal, rows, tally
 from openclaw_dagster.store import holds as held
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import dumps
@@ -18,6 +18,7 @@ from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.events import Arrival, Receipt
 from openclaw_dagster.store.ids import new_id
+from openclaw_dagster.store.permission import may
 from openclaw_dagster.store.views import Views
 
 #: Workers that must have died in a row with a case before it is kept from sharing a run.
@@ -216,7 +217,7 @@ class Ledger(Views):
         with self._writing() as pen:
             locked = rows.lock(pen.connection, [change.case_id for change in changes])
             good = [
-                (locked[c.case_id], c) for c in changes if c.case_id in locked and _may(locked[c.case_id], c)
+                (locked[c.case_id], c) for c in changes if c.case_id in locked and may(locked[c.case_id], c)
             ]
             written = self._write(pen, good)
         return Written(written, frozenset(change.case_id for change in changes) - written.keys())
@@ -290,27 +291,6 @@ def _company(cases: list[Case]) -> list[Case]:
 def deaths_of(case: Case) -> int:
     """Return how many workers died in a row with a case, the one that let its lease run out included."""
     return case.facts.deaths + (case.state == "running" and case.run_id is not None)
-
-
-def _may(case: Case, change: Change) -> bool:
-    """Decide the one question whether a change may be written to a case as it stands now."""
-    if change.fence is not None and (case.fence != change.fence or case.state != "running"):
-        return False
-    if change.only_in is not None and case.state not in change.only_in:
-        return False
-    if change.seen is not None and case.seq != change.seen:
-        return False
-    return all(_cleared(case, entry) for entry in change.entries)
-
-
-def _cleared(case: Case, entry: Entry) -> bool:
-    """Tell whether no checkpoint stands before an entry: an effect begins only as it was cleared."""
-    if entry.kind is not Kind.BEGUN:
-        return True
-    gate, digest = case.facts.gates.get(entry.body["step"]), entry.body.get("clearance")
-    if digest is None:
-        return gate is None or gate.state == "voided"
-    return gates.lets(gate, digest, entry.body["key"])
 
 
 def with_fence(case: Case, *entries: Entry, emitted: tuple[Arrival, ...] = ()) -> Change:

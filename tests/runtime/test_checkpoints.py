@@ -278,6 +278,7 @@ def test_a_step_is_left_out_only_under_its_policy(shops: Open) -> None:
     assert isinstance(granted, Granted)
     pump(shop)
     assert (case(shop, one).state, refunds(shop)) == ("completed", 0)
+    assert not shop.ledger.checkpoints(waiting=True)
     (skipped,) = bodies(shop, one, Kind.SKIPPED)
     assert (skipped["policy"], skipped["by"]) == ("outage", "lead_1")
     again = grant(shop, Skip(one, "refund", "lead_1", "page", "once more"))
