@@ -22,8 +22,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from services.postgres import running as postgres_server  # noqa: E402
 
 from bench import systems  # noqa: E402
-from bench.idle import roles as processes  # noqa: E402
 from bench.outside import Carrier, Sent, send  # noqa: E402
+from bench.roles import roles  # noqa: E402
 from openclaw_dagster.store import audit  # noqa: E402
 from openclaw_dagster.store.database import Database  # noqa: E402
 from openclaw_dagster.store.ledger import Ledger  # noqa: E402
@@ -114,7 +114,7 @@ async def _burst(
 
 def victims(running: systems.Running, role: str) -> list[int]:
     """Return the processes that a round kills: all of a role but one worker, which is chosen by the caller."""
-    return [pid for pid, name in processes(running).items() if name.partition(" ")[0] == role]
+    return [pid for pid, name in roles(running.pids()).items() if name == role]
 
 
 async def one_round(ground: Field, victim: str, size: int = 100) -> Round:
@@ -132,7 +132,7 @@ async def one_round(ground: Field, victim: str, size: int = 100) -> Round:
 
     kills, unfinished, doubled, settled = await _burst(ground, victim, size, kill)
     if unfinished:
-        print(f"{ground.ledger.counts()}, {processes(ground.running)}\n{_tail(ground)}", flush=True)
+        print(f"{ground.ledger.counts()}, {roles(ground.running.pids())}\n{_tail(ground)}", flush=True)
     await _whole(ground)
     return Round(victim, kills, under_way, unfinished, doubled, settled)
 
@@ -191,7 +191,7 @@ async def _end_host(ground: Field, *, all_at_once: bool) -> int:
     end = time.monotonic() + 30
     while running.pids() and time.monotonic() < end:
         await asyncio.sleep(0.05)
-    assert not running.pids(), f"the supervisor left behind {processes(running)}"
+    assert not running.pids(), f"the supervisor left behind {roles(running.pids())}"
     with (running.home / "log").open("ab") as log:
         again = subprocess.Popen(
             process.args, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -211,7 +211,7 @@ async def _whole(ground: Field, seconds: float = 60) -> None:
     ready = ground.running.url.partition("/hooks")[0] + "/readyz"
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found = {name.partition(" ")[0] for name in processes(ground.running).values()}
+        found = set(roles(ground.running.pids()).values())
         if wanted <= found:
             await asyncio.to_thread(systems.wait_for, ready)
             return

@@ -96,7 +96,8 @@ def asked(carrier: Carrier, orders: list[str]) -> int:
 
 
 def test_a_worker_killed_in_the_middle_of_a_burst(stack: Stack, carrier: Carrier) -> None:
-    orders = burst("worker", stack, carrier, 60)
+    # long enough that the next worker asks before the carrier has booked what the dead one had sent
+    orders = burst("worker", stack, carrier, 60, takes=1.5)
     with sending(stack, orders):
         when(lambda: asked(carrier, orders) >= 10, "the carrier was not asked ten times")
         kill_one(stack, "worker")
