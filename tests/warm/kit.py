@@ -123,6 +123,8 @@ def shop(tmp_path: Path, monkeypatch: Any, action: str = "tms.dawdle") -> Iterat
     for name, value in home.environment().items():
         if name.startswith(("CLAW_", "DAGSTER_")):
             monkeypatch.setenv(name, value)
+    # the definitions of another test's files may have been imported by this process
+    monkeypatch.delitem(sys.modules, "openclaw_dagster.definitions", raising=False)
     workspace = Workspace(settings)
     with DagsterInstance.get() as instance:
         yield Shop(settings, workspace, instance, {**os.environ})
