@@ -14,8 +14,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ SIZES = (1_000, 10_000, 100_000)
 #: How much longer anything may take at the last size: a factor, and milliseconds that are noise on any machine.
 MOST, NOISE = 1.5, 0.5
 #: Rounds of each question, and rounds before them that are not counted.
-ROUNDS, WARM = 30, 6
+ROUNDS, WARM = 40, 6
 #: Cases of one claim.
 BATCH = 10
 #: Reads all of history, and is meant to.
@@ -76,24 +76,18 @@ class Asker:
     runner: asyncio.Runner
     number: int = 0
 
-    def ask(self, size: int) -> dict[str, float]:
-        """Return what each question takes in milliseconds: the lower of two medians, for noise only adds."""
-        first, second = self._medians(), self._medians()
+    def round(self, clocked: Clocked) -> None:
+        """Ask everything once."""
+        self._batch(clocked)
+        clocked("a case, event to closed", self._case)
+        self._look(clocked)
+
+    def audit(self) -> float:
+        """Read all of history; return the milliseconds."""
         begin = time.perf_counter()
         verdict = audit.verify(self.shop.ledger.database)
         assert verdict.faults == (), verdict.faults
-        assert verdict.cases >= size
-        took = 1000 * (time.perf_counter() - begin)
-        return {name: min(first[name], second[name]) for name in first} | {WHOLE: took}
-
-    def _medians(self) -> dict[str, float]:
-        clocked = Clocked()
-        for number in range(WARM + ROUNDS):
-            clocked.counts = number >= WARM
-            self._batch(clocked)
-            clocked("a case, event to closed", self._case)
-            self._look(clocked)
-        return {name: statistics.median(values) for name, values in clocked.took.items()}
+        return 1000 * (time.perf_counter() - begin)
 
     def _receive(self) -> str:
         self.number += 1
@@ -188,27 +182,41 @@ class Growth:
         return self.question == WHOLE or self.took[-1] <= MOST * self.took[0] + NOISE
 
 
-def measure(name: str, url: str | None = None) -> list[Growth]:
-    """Fill a ledger to each size in turn, and ask everything of it each time."""
-    found: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory(prefix="claw-growth-") as home, _asker(Path(home), url) as asker:
-        done = 0
-        for size in SIZES:
+def measure(name: str, urls: Sequence[str | None]) -> list[Growth]:
+    """Fill a ledger of each size, and ask everything of each."""
+    with tempfile.TemporaryDirectory(prefix="claw-growth-") as home, ExitStack() as stack:
+        askers = []
+        for size, url in zip(SIZES, urls, strict=True):
+            asker = stack.enter_context(_asker(Path(home) / str(size), url))
             begin = time.perf_counter()
-            history.grow(asker.shop, done, size)
-            history.settle(asker.shop)
-            done = size
-            filled = time.perf_counter()
-            found.append(asker.ask(size))
-            asked = time.perf_counter() - filled
-            print(
-                f"{name}: {size} cases, written in {filled - begin:.0f} s, asked in {asked:.0f} s", flush=True
-            )
+            history.grow(asker.shop, 0, size)
+            print(f"{name}: {size} cases written in {time.perf_counter() - begin:.0f} s", flush=True)
+            askers.append(asker)
+        found = ask(askers)
     return [Growth(name, question, tuple(one[question] for one in found)) for question in found[0]]
+
+
+def ask(askers: Sequence[Asker]) -> list[dict[str, float]]:
+    """Return the median of each question in milliseconds for each ledger.
+
+    They are asked in turn, round by round: what else the machine does at a time is in all of their figures.
+    """
+    every = [Clocked() for _ in askers]
+    for asker in askers:
+        history.settle(asker.shop)
+    for number in range(WARM + ROUNDS):
+        for asker, clocked in zip(askers, every, strict=True):
+            clocked.counts = number >= WARM
+            asker.round(clocked)
+    return [
+        {name: statistics.median(values) for name, values in clocked.took.items()} | {WHOLE: asker.audit()}
+        for asker, clocked in zip(askers, every, strict=True)
+    ]
 
 
 @contextmanager
 def _asker(home: Path, url: str | None) -> Iterator[Asker]:
+    home.mkdir()
     with history.shop(home, url or f"sqlite:///{home / 'ledger.db'}") as shop, asyncio.Runner() as runner:
         yield Asker(shop, Starlette(routes=own_routes(shop, lambda: None)), runner)
 
@@ -254,11 +262,11 @@ def main() -> None:
     given = parser.parse_args()
     found: list[Growth] = []
     if given.only != "postgres":
-        found += measure("SQLite")
+        found += measure("SQLite", [None for _ in SIZES])
     if given.only != "sqlite":
         postgres = Postgres(fsync=True)
         try:
-            found += measure("Postgres", postgres.fresh())
+            found += measure("Postgres", [postgres.fresh() for _ in SIZES])
         finally:
             postgres.remove()
     sys.exit(judge(found, to_docs=given.write))
