@@ -84,8 +84,8 @@ def _judge(shop: Workspace, case: Case, given: Skip) -> SkipPolicy | str:
     if policy is None:
         return f"{step.name} is never skipped: no exception policy covers it"
     fact = case.facts.steps.get(step.name)
-    if fact is not None and fact.state not in ("waiting", "held"):
-        return f"{step.name} is {fact.state} already"
+    if fact is not None and (fact.state not in ("waiting", "held") or fact.attempt):
+        return f"{step.name} has begun already: it is {fact.state}"
     if given.person not in members(shop.environment, policy.approval):
         return f"{policy.name} is granted by {' or '.join(policy.approval)}, which {given.person} is not"
     if case.facts.requester and person_of(shop.environment, case.facts.requester) == given.person:

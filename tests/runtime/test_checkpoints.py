@@ -295,6 +295,22 @@ def test_a_policy_that_does_not_apply_lets_nothing_out(shops: Open) -> None:
     assert "order.value < 100 is false" in refused.why
 
 
+def test_what_has_been_tried_is_not_left_out_any_more(shops: Open) -> None:
+    fault = {"erp": ["{operation: refund, answer: fail, times: 1}"]}
+    shop = shops(DENY, constants="{limit: 80}", faults=fault)
+    one = order(shop, "A-1", value=50, asked_by="shop_7")
+    pump(shop)
+    say(shop, one, "fin_1")
+    say(shop, one, "fin_2")
+    pump(shop)
+    assert case(shop, one).state == "waiting_retry"
+    refused = grant(shop, Skip(one, "refund", "lead_1", "page", "the line is down"))
+    assert isinstance(refused, NotGranted)
+    assert "has begun already" in refused.why
+    drain(shop)
+    assert (case(shop, one).state, refunds(shop)) == ("completed", 1)
+
+
 def test_a_policy_may_look_at_a_source(shops: Open) -> None:
     text = DENY.replace('when: "order.value < 100"', 'when: "erp_order.total > 50"')
     text += (
