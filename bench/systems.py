@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,22 +56,29 @@ class Running:
 
     def cpu(self) -> float:
         """CPU seconds used so far by every process, those that ended and were waited for included."""
-        total = 0.0
-        for pid in self.pids():
-            with contextlib.suppress(OSError, IndexError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-                total += sum(int(fields[index]) for index in (11, 12, 13, 14)) / TICK
-        return total
+        return sum(used(pid) for pid in self.pids())
 
     def memory(self) -> float:
         """Megabytes held, what is shared counted once."""
-        total = 0.0
-        for pid in self.pids():
-            with contextlib.suppress(OSError):
-                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1]) / 1024
-        return total
+        return sum(held(pid) for pid in self.pids())
+
+
+def used(pid: int) -> float:
+    """CPU seconds a process and its ended children used so far."""
+    with contextlib.suppress(OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return sum(int(fields[index]) for index in (11, 12, 13, 14)) / TICK
+    return 0.0
+
+
+def held(pid: int, *kinds: str) -> float:
+    """Megabytes of a process: its proportional share, or the sum of other `kinds` of /proc/PID/smaps_rollup."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.partition(":")[0] in (kinds or ("Pss",)):
+                total += int(line.split()[1])
+    return total / 1024
 
 
 def free_port() -> int:
@@ -92,11 +99,25 @@ def wait_for(url: str, seconds: float = 90) -> None:
 
 @contextlib.contextmanager
 def ours(carrier_port: int, database: str, *, workers: int = 2) -> Iterator[Running]:
-    """This product, as `claw serve` runs it; `database` is "sqlite" or a Postgres url."""
+    """This product with its sample, as `claw serve` runs it; `database` is "sqlite" or a Postgres url."""
+
+    def sample(specs: Path) -> None:
+        shutil.copytree(ROOT / "claw_specs", specs)
+        (specs / "environments" / "development.yaml").write_text(ENVIRONMENT.format(port=carrier_port))
+
+    with host(sample, database, "serve", workers=workers) as running:
+        running.url += "/hooks/dispatch/order_created"
+        yield running
+
+
+@contextlib.contextmanager
+def host(
+    write: Callable[[Path], object], database: str, command: str, *, workers: int = 2
+) -> Iterator[Running]:
+    """This product with the systems that `write` puts into a folder, run by `claw dev` or `claw serve`."""
     home = Path(tempfile.mkdtemp(prefix="claw-bench-"))
     specs = home / "specs"
-    shutil.copytree(ROOT / "claw_specs", specs)
-    (specs / "environments" / "development.yaml").write_text(ENVIRONMENT.format(port=carrier_port))
+    write(specs)
     port = free_port()
     url = f"sqlite:///{home / 'ledger.db'}" if database == "sqlite" else database
     mark = home.name
@@ -106,13 +127,15 @@ def ours(carrier_port: int, database: str, *, workers: int = 2) -> Iterator[Runn
     }  # fmt: skip
     environment.pop("DAGSTER_HOME", None)
     log = (home / "log").open("wb")
-    command = [sys.executable, "-m", "openclaw_dagster.cli", "serve", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    running = Running(
-        "openclaw", f"http://127.0.0.1:{port}/hooks/dispatch/order_created", home, mark, url, [process]
-    )
+    words = [sys.executable, "-m", "openclaw_dagster.cli", command, "--port", str(port)]
+    process = subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True)
+    running = Running("openclaw", f"http://127.0.0.1:{port}", home, mark, url, [process])
     try:
-        wait_for(f"http://127.0.0.1:{port}/readyz")
+        try:
+            wait_for(f"http://127.0.0.1:{port}/readyz")
+        except TimeoutError:
+            print((home / "log").read_text()[-3000:], file=sys.stderr)
+            raise
         time.sleep(4)
         yield running
     finally:
