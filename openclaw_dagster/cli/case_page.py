@@ -114,6 +114,8 @@ def show(story: Story, *, now: int, full: bool) -> None:
 def _facts(story: Story, now: int) -> None:
     case = story.case
     rows: list[tuple[str, str]] = [("case", case.id)]
+    if (origin := case.facts.origin) is not None:
+        rows.append(("begun by", f"{origin.case}, step {origin.step}, item {origin.index + 1}"))
     if case.reason:
         rows.append(("why", case.reason))
     rows.append(("begun", f"{moment(case.created_at)} ({ago(case.created_at, now)})"))
@@ -181,6 +183,9 @@ def _step_facts(fact: StepFact, full: bool) -> Iterator[tuple[str, str]]:
         yield "error", fact.error
     if fact.args:
         yield "sent", pretty(fact.args, full=full)
+    for number, one in enumerate(fact.branches, 1):
+        why = f": {one.reason}" if one.reason else ""
+        yield f"case {number}", f"{one.case or one.key} {one.state.replace('_', ' ')}{one_line(why, 200)}"
     if fact.result is not None:
         yield "result", pretty(fact.result, full=full)
 
@@ -258,6 +263,13 @@ def next_move(case: Case, now: int) -> str | None:
     match case.state:
         case "dead_lettered":
             return f'It gave up. Mend the cause, then: claw dlq redrive {case.id} --reason "…"'
+        case "awaiting_human" if case.facts.waits_at:
+            return f"It waits for people to answer. Who may, says: claw approve {case.id} {case.facts.waits_at[0]}"
+        case "awaiting_human" if case.facts.given_up:
+            first = case.facts.given_up[0].case
+            return (
+                f'A case that it began gave up. Mend the cause, then: claw dlq redrive {first} --reason "…"'
+            )
         case "awaiting_human":
             return (
                 "Nobody knows whether the call took place. Look it up under its effect key, then:\n"

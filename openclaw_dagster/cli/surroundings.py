@@ -15,6 +15,7 @@ from openclaw_dagster.spec.environment import HttpBinding
 from openclaw_dagster.spec.model import Decision, System
 from openclaw_dagster.spec.reader import Node, read
 from openclaw_dagster.spec.roles import check_roles
+from openclaw_dagster.spec.runbooks import runbook_of
 from openclaw_dagster.spec.triggers import WebhookTrigger
 from openclaw_dagster.web.secrets import secret_name, secrets_of
 
@@ -66,7 +67,8 @@ class _Page:
 def _check_bindings(page: _Page, shop: Workspace, system: System) -> None:
     used: dict[str, list[str]] = {}
     for action in sorted(system.operations):
-        used.setdefault(action.partition(".")[0], []).append(action)
+        if runbook_of(action) is None:
+            used.setdefault(action.partition(".")[0], []).append(action)
     for adapter, actions in used.items():
         if adapter not in shop.environment.adapters:
             problem = f"{system.name} uses {', '.join(actions)}, and nothing is bound to {adapter}"

@@ -147,34 +147,39 @@ def _stage_op(shop: Workspace, system: System, stage: Stage) -> dg.OpDefinition:
 
 
 def _kind(system: System, stage: Stage) -> str:
-    gated = stage.kind == "step" and system.step(stage.name).checkpoint is not None
-    return "checkpoint" if gated else stage.kind
+    step = system.step(stage.name) if stage.kind == "step" else None
+    if step is None:
+        return stage.kind
+    return "checkpoint" if step.checkpoint is not None else "runbook" if step.runbook is not None else "step"
 
 
 def _outs(system: System, stage: Stage) -> dict[str, dg.Out]:
     outs = {"cases": dg.Out(dg.Nothing, is_required=False, description="The cases that go on.")}
-    if _kind(system, stage) == "checkpoint":
+    if _kind(system, stage) in ("checkpoint", "runbook"):
         outs["waiting"] = dg.Out(
             dg.Nothing,
             is_required=False,
-            description="The cases that wait for people; nobody runs on for them.",
+            description="The cases that wait, for people or for what they began; nobody runs on for them.",
         )
     return outs
 
 
 def _waiting(batch: Batch, case: Case, stage: Stage) -> Case | None:
-    """Return the case as it is now, when it waits at the checkpoint of the stage."""
+    """Return the case as it is now, when it waits at the stage: for people, or for the cases that it began."""
     now = batch.left.get(case.id)
-    gate = now.facts.gates.get(stage.name) if now else None
-    return now if gate is not None and gate.open else None
+    fact = now.facts.steps.get(stage.name) if now else None
+    if now is None or (stage.name not in now.facts.waits_at and (fact is None or fact.state != "under_way")):
+        return None
+    return now
 
 
 def _requests(shop: Workspace, cases: Sequence[Case], stage: Stage) -> dict[str, Any]:
-    """Return the links to the pages on which people answer."""
+    """Return the links to the pages on which people answer, or see what is waited for."""
     found: dict[str, Any] = {"waiting": len(cases)}
     for case in cases[:MOST_NAMED]:
-        page = f"{shop.settings.public_url}/claw/checkpoints/{case.id}/{stage.name}"
-        found[case.key[:200]] = dg.MetadataValue.url(page)
+        asks = stage.name in case.facts.waits_at
+        page = f"checkpoints/{case.id}/{stage.name}" if asks else f"cases/{case.id}"
+        found[case.key[:200]] = dg.MetadataValue.url(f"{shop.settings.public_url}/claw/{page}")
     return found
 
 
@@ -211,6 +216,9 @@ def _describe(system: System, stage: Stage) -> str:
         emits = f", emits {decision.emits}" if decision.emits else ""
         return f"Decides by {way} from {', '.join(decision.inputs)}{emits}."
     step = system.step(stage.name)
+    if step.runbook is not None:
+        each = f" for each item of {step.foreach}" if step.foreach else ""
+        return f"Begins a case of {step.runbook}{each} on {step.on}, and waits until all have ended."
     return f"Does {step.action} on {step.on}; {step.retries.max} retries, at most {format_duration(step.timeout)} each."
 
 
@@ -233,5 +241,7 @@ def _line(batch: Batch, case: Case, stage: Stage) -> str:
     fact, gate = now.facts.steps.get(stage.name), now.facts.gates.get(stage.name)
     if gate is not None and gate.open:
         return f"{case.id}: {stage.name} waits for {' or '.join(gate.roles)}"
+    if fact is not None and fact.state == "under_way":
+        return f"{case.id}: {now.reason or f'the cases that {stage.name} began have ended'}"
     said = f"{stage.name} {fact.state}" if fact else f"{stage.name} failed: {now.facts.why}"
     return f"{case.id}: {said}" + (f" ({fact.error})" if fact and fact.error else "")

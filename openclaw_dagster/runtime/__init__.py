@@ -7,6 +7,7 @@ batch       the cases one run holds
 advance     the state machine
 decide      one decision
 steps       one step: look, claim the effect, call, write
+runbooks    a step that begins cases of another system
 calls       the calls of a batch, side by side
 undo        compensation
 retry       when something is tried again

@@ -16,7 +16,7 @@ from openclaw_dagster.runtime.trouble import failed, mistake, short
 from openclaw_dagster.runtime.undo import undo
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import Stage, System
-from openclaw_dagster.store.case import Case
+from openclaw_dagster.store.case import Branch, Case
 from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.events import Arrival
@@ -223,7 +223,9 @@ def _give_up(batch: Batch, case: Case) -> None:
     kept = [f"{name}: {fact.error}" for name, fact in facts.steps.items() if fact.state == "stuck"]
     reason = facts.why + ("; not taken back: " + ", ".join(kept) if kept else "")
     gate = facts.gates.get(facts.failing)
-    if system is not None and gate is not None and gate.state in ("denied", "expired"):
+    handed_on = any(one.state == "handed_off" for one in _branches(after))
+    denied = gate is not None and gate.state in ("denied", "expired")
+    if system is not None and (denied or (handed_on and system.owner is not None)):
         record = {
             **completion(system, after), "to": system.owner, "stage": facts.failing, "reason": short(reason),
             "spec": after.digest, "residual": residual(system, after, batch.shop.clock.now()),
@@ -241,6 +243,11 @@ def _give_up(batch: Batch, case: Case) -> None:
     heard = intake.buried(batch, after, queue, body) if system is not None else []
     batch.write({after.id: [Entry(Kind.DEAD_LETTERED, body)]}, {after.id: heard})
     point("case.dead_lettered")
+
+
+def _branches(case: Case) -> tuple[Branch, ...]:
+    fact = case.facts.steps.get(case.facts.failing)
+    return fact.branches if fact is not None else ()
 
 
 def advance(batch: Batch) -> None:

@@ -12,6 +12,7 @@ from openclaw_dagster.runtime.people import places
 from openclaw_dagster.runtime.trouble import failed
 from openclaw_dagster.spec.gates import Checkpoint
 from openclaw_dagster.spec.model import Step
+from openclaw_dagster.spec.runbooks import runbook_of
 from openclaw_dagster.store.canonical import dumps, sha256
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.entries import Entry, Kind
@@ -82,8 +83,7 @@ def _requester_missing(batch: Batch, case: Case) -> str | None:
 
 def exhibit(batch: Batch, case: Case, call: Call, read: Mapping[str, Any]) -> dict[str, Any]:
     """Return what people are shown before they answer, and what their answer is bound to."""
-    bound = batch.shop.environment.adapters.get(call.action.partition(".")[0])
-    target = bound.model_dump(mode="json", include={"use", "url"}) if bound else {}
+    target = _target(batch, call.action)
     decisions = {
         name: {"output": dict(made.output), "reason": made.reason}
         for name, made in case.facts.decisions.items()
@@ -93,6 +93,15 @@ def exhibit(batch: Batch, case: Case, call: Call, read: Mapping[str, Any]) -> di
         "action": call.action, "target": target, "args": dict(call.args), "evidence": evidence,
         "spec": case.digest,
     }  # fmt: skip
+
+
+def _target(batch: Batch, action: str) -> dict[str, Any]:
+    """Return where an action goes: the binding of its adapter, or the very version of the runbook it starts."""
+    if (name := runbook_of(action)) is not None:
+        system = batch.shop.systems.get(name)
+        return {"use": "runbook", "spec": system.digest if system else ""}
+    bound = batch.shop.environment.adapters.get(action.partition(".")[0])
+    return bound.model_dump(mode="json", include={"use", "url"}) if bound else {}
 
 
 def _asked(batch: Batch, step: Step, shown: Mapping[str, Any], digest: str, before: GateFact | None) -> Entry:

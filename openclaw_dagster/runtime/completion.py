@@ -22,6 +22,8 @@ def completion(system: System, case: Case) -> dict[str, Any]:
         "steps": {name: fact.state for name, fact in facts.items()},
         "effects": [fact.key for fact in facts.values() if fact.key and fact.state == "completed"],
     }
+    if begun := {name: [one.case for one in fact.branches] for name, fact in facts.items() if fact.branches}:
+        record["cases"] = begun
     if case.facts.gates:
         record["clearances"] = {
             name: {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -21,7 +22,7 @@ from openclaw_dagster.spec.triggers import (
     ScheduleTrigger,
     Trigger,
 )
-from openclaw_dagster.store.case import Case
+from openclaw_dagster.store.case import Case, Origin
 from openclaw_dagster.store.events import Arrival, Event, Opening
 
 if TYPE_CHECKING:
@@ -49,6 +50,19 @@ def arrival(
         system=system.name, name=trigger.name, source=trigger.source, key=key, payload=payload,
         retention=system.data.events.retention, openings=(opening(system, trigger, payload, key),),
         traceparent=traceparent,
+    )  # fmt: skip
+
+
+def called(
+    system: System, trigger: Trigger, payload: Payload, key: str, *, origin: Origin, requester: str, rank: int,
+    traceparent: str | None = None,
+) -> Arrival:  # fmt: skip
+    """Return the event by which a step of another case starts a runbook; it has no other door than its trigger's."""
+    opened = _opening(system, trigger, key, opens=True, requester=requester)
+    opened = replace(opened, origin=origin, rank=min(rank, opened.rank), window=None)
+    return Arrival(
+        system=system.name, name=trigger.name, source="runbook", key=key, payload=payload,
+        retention=system.data.events.retention, openings=(opened,), traceparent=traceparent,
     )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def reads(system: System, decision: Decision) -> bool:
 
 def sources_of(system: System, step: Step) -> tuple[Source, ...]:
     """Return the sources that a step's condition and arguments look at."""
-    names = set(compile_expression(step.when).names) if step.when is not None else set()
+    names = {name for text in (step.when, step.foreach) if text for name in compile_expression(text).names}
     if step.arguments is not None:
         names |= compile_template(step.arguments).names
     return tuple(source for source in system.data.sources if source.name in names)

@@ -28,6 +28,7 @@ from openclaw_dagster.runtime.checkpoints import Waits, gate
 from openclaw_dagster.runtime.history import open_before, taken_back_perhaps
 from openclaw_dagster.runtime.questions import Question, ask, unclear
 from openclaw_dagster.runtime.retry import wait
+from openclaw_dagster.runtime.runbooks import Begins, begin, look
 from openclaw_dagster.runtime.scope import (
     NoTime,
     SourceTrouble,
@@ -46,42 +47,48 @@ from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.events import Arrival
 
+#: What a look at a step comes to: it is settled or rests, begins cases, calls, or asks about an earlier call.
+Found = Entry | Waits | Begins | Attempt | Question
+
 
 def take(batch: Batch, cases: Sequence[Case], name: str) -> None:
     """Take the step for each case; trouble stays with its own case."""
     at_once: dict[str, list[Entry]] = {}
     attempts: list[Attempt] = []
     questions: list[Question] = []
+    opened: dict[str, Sequence[Arrival]] = {}
     for case, found in zip(cases, _prepared(batch, cases, name), strict=True):
         match found:
             case Entry() as entry:
                 at_once[case.id] = [entry]
             case Waits(entries):
                 at_once[case.id] = list(entries)
+            case Begins(entry, arrivals):
+                at_once[case.id], opened[case.id] = [entry], arrivals
             case Attempt() as attempt:
-                if (rest := _on_hold(batch, attempt)) is not None:
+                if (rest := _on_hold(batch, attempt.case, attempt.step)) is not None:
                     at_once[case.id] = [rest]
                 else:
                     attempts.append(attempt)
             case Question() as question:
                 questions.append(question)
-    batch.write(at_once)
+    batch.write(at_once, opened)
     attempts += ask(batch, questions)
     _attempt(batch, attempts)
 
 
-def _on_hold(batch: Batch, attempt: Attempt) -> Entry | None:
+def _on_hold(batch: Batch, case: Case, step: Step) -> Entry | None:
     """Return the entry by which a case rests whose system, or whose next action, somebody put on hold."""
-    hold = batch.shop.held(attempt.case.system, attempt.step.action)
+    hold = batch.shop.held(case.system, step.action)
     if hold is None:
         return None
     why = f"{hold.scope} is on hold since {iso(hold.at)}: {hold.reason} ({hold.by})"
-    if hold.scope == attempt.case.system:
+    if hold.scope == case.system:
         return released(why)
-    return Entry(Kind.HELD, {"step": attempt.step.name, "action": hold.scope, "why": why})
+    return Entry(Kind.HELD, {"step": step.name, "action": hold.scope, "why": why})
 
 
-def _prepared(batch: Batch, cases: Sequence[Case], name: str) -> list[Entry | Waits | Attempt | Question]:
+def _prepared(batch: Batch, cases: Sequence[Case], name: str) -> list[Found]:
     """Look at every case; where sources have to be asked, they are asked side by side."""
     pairs = [(case, batch.system(case).step(name)) for case in cases]
     if any(sources_of(batch.system(case), step) or case.facts.skips for case, step in pairs):
@@ -89,7 +96,7 @@ def _prepared(batch: Batch, cases: Sequence[Case], name: str) -> list[Entry | Wa
     return [_prepare(batch, *pair) for pair in pairs]
 
 
-def _prepare(batch: Batch, case: Case, step: Step) -> Entry | Waits | Attempt | Question:
+def _prepare(batch: Batch, case: Case, step: Step) -> Found:
     """Look at how the step stands and say what is to be done; nothing is written here."""
     fact = case.facts.steps.get(step.name, StepFact("waiting"))
     try:
@@ -119,9 +126,11 @@ def _source_away(batch: Batch, step: Step, fact: StepFact, trouble: SourceTroubl
     return Entry(Kind.RETRY, body)
 
 
-def _look(batch: Batch, case: Case, step: Step, fact: StepFact) -> Entry | Waits | Attempt | Question:
+def _look(batch: Batch, case: Case, step: Step, fact: StepFact) -> Found:
     if missing := [need for need in step.needs if not _completed(case, need)]:
         return _skipped(step, f"{', '.join(missing)} was not done on this branch")
+    if fact.state == "under_way":
+        return look(batch, case, step, fact)
     system = batch.system(case)
     known = scope(batch.shop, case, batch.payload(case))
     fresh = fact.state in ("waiting", "held") and fact.attempt == 0
@@ -134,6 +143,10 @@ def _look(batch: Batch, case: Case, step: Step, fact: StepFact) -> Entry | Waits
         known = {**known, **read}
         if step.when is not None and not compile_expression(step.when).test(known):
             return _skipped(step, f"{step.when} is false")
+    if step.runbook is not None:
+        if (rest := _on_hold(batch, case, step)) is not None:
+            return rest
+        return begin(batch, case, step, known, read)
     # what was sent under a key is sent again under it, whatever the expressions would say now
     args = arguments(step, case, batch.payload(case), known) if fresh else dict(fact.args)
     contract = operation(batch.shop, system, step.action)

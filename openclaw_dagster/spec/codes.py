@@ -82,4 +82,8 @@ CODES: dict[str, str] = {
         "The scenario cannot be played: it names what the system does not have, a payload does not fit its "
         "trigger, its lines go backwards, or it expects what can never be."
     ),
+    "CLAW041": (
+        "The runbook cannot be started: there is no such system, it has not exactly one manual trigger, runbooks "
+        "start each other in a circle, or the step says what only the steps inside the runbook can say."
+    ),
 }

@@ -8,7 +8,9 @@ from typing import Any
 from openclaw_dagster.spec.diagnostics import Findings, Mark, SpecRefused
 from openclaw_dagster.spec.model import ENDS, System
 from openclaw_dagster.spec.reader import Node, read
-from openclaw_dagster.spec.triggers import ConditionTrigger, EventTrigger, ScheduleTrigger
+from openclaw_dagster.spec.triggers import ConditionTrigger, EventTrigger, ManualTrigger, ScheduleTrigger
+
+RUNBOOK = "CLAW041"
 
 
 def check_fleet(systems: Mapping[str, System], others: Iterable[str] = ()) -> list[SpecRefused]:
@@ -20,6 +22,7 @@ def check_fleet(systems: Mapping[str, System], others: Iterable[str] = ()) -> li
     emits: dict[str, frozenset[str]] = {
         system.name: frozenset([*system.emitted(), *ENDS]) for system in systems.values()
     }
+    by_name = {system.name: system for system in systems.values()}
     taken: dict[str, str] = {}
     names: dict[str, str] = {}
     for file, system in systems.items():
@@ -27,6 +30,7 @@ def check_fleet(systems: Mapping[str, System], others: Iterable[str] = ()) -> li
         checked.check_name(names)
         checked.check_listens(emits, frozenset(others))
         checked.check_dagster_names(taken)
+        checked.check_runbooks(by_name, frozenset(others))
         if checked.findings.found:
             refused.append(checked.findings.refusal())
     return refused
@@ -50,6 +54,26 @@ def dagster_names(system: System) -> Iterator[tuple[str, str]]:
     for stage in system.stages:
         yield f"job {system.name}__{stage.name}", stage.name
     yield f"job {system.name}__close", system.name
+
+
+def manual_triggers(system: System) -> int:
+    """Return how many doors a system has for whoever starts it as a runbook."""
+    return sum(isinstance(trigger, ManualTrigger) for trigger in system.triggers)
+
+
+def circle_of(systems: Mapping[str, System], first: str, following: str) -> tuple[str, ...]:
+    """Return the way from a system back to itself that begins with one of its runbooks; empty without one."""
+    ways: list[tuple[str, ...]] = [(first, following)]
+    seen = {following}
+    while ways:
+        way = ways.pop()
+        if way[-1] == first:
+            return way
+        called = {step.runbook for step in systems[way[-1]].execution} if way[-1] in systems else set()
+        for name in sorted(one for one in called if one is not None and one not in seen):
+            seen.add(name)
+            ways.append((*way, name))
+    return ()
 
 
 class _File:
@@ -91,6 +115,26 @@ class _File:
                 problem = f"there is no system {name!r} in this folder"
                 known = {*emits, *others} - {self.system.name}
                 self.findings.add(mark, "CLAW022", problem, allowed=known, said=name)
+
+    def check_runbooks(self, systems: Mapping[str, System], others: frozenset[str]) -> None:
+        """Each runbook is there, has one manual trigger, and does not lead back to itself."""
+        for step in self.system.execution:
+            name = step.runbook
+            if name is None or (name not in systems and name in others):
+                continue
+            mark = self.place(step.name, "action")
+            if name not in systems:
+                problem = f"there is no system {name!r} in this folder to start as a runbook"
+                self.findings.add(mark, RUNBOOK, problem, allowed={*systems, *others}, said=name)
+            elif (count := manual_triggers(systems[name])) != 1:
+                problem = (
+                    f"{name} has {count or 'no'} manual trigger{'s' if count else ''}: a runbook has one"
+                )
+                hint = "add to its triggers: - begin: {source: manual}" if not count else ""
+                self.findings.add(mark, RUNBOOK, problem, hint=hint)
+            elif circle := circle_of(systems, self.system.name, name):
+                problem = f"these runbooks start each other for ever: {' → '.join(circle)}"
+                self.findings.add(mark, RUNBOOK, problem)
 
     def check_dagster_names(self, taken: dict[str, str]) -> None:
         for shown, name in dagster_names(self.system):

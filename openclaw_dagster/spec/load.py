@@ -15,6 +15,7 @@ from openclaw_dagster.spec.folder import BundleFolder, DiskFolder, Folder, NoFil
 from openclaw_dagster.spec.layers import read_layers
 from openclaw_dagster.spec.model import Stage, System
 from openclaw_dagster.spec.reader import Node, read
+from openclaw_dagster.spec.runbooks import OPERATION
 
 __all__ = ["bundle_of", "digest_of", "load", "load_bundle"]
 
@@ -76,6 +77,8 @@ def _draft(
         return None
     draft = Draft(root, findings, folder, catalog, check_policy, kept=kept, files={name: findings.source})
     read_layers(draft)
+    runbooks = {step.action: OPERATION for step in draft.steps if step.runbook}
+    draft.catalog = {**draft.catalog, **runbooks} if runbooks else draft.catalog
     return draft
 
 

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from openclaw_dagster.spec.contracts import Effect, Frozen, Operation
 from openclaw_dagster.spec.gates import NEVER, Checkpoint, SkipPolicy
+from openclaw_dagster.spec.runbooks import runbook_of
 from openclaw_dagster.spec.scenarios import Scenario
 from openclaw_dagster.spec.triggers import Trigger
 from openclaw_dagster.spec.units import (
@@ -117,9 +118,17 @@ class Step(Frozen):
     needs: tuple[Name, ...] = Field(
         default=(), strict=False, description="Steps that must be completed before."
     )
-    action: Action = Field(description="adapter.operation, such as `carrier.book`.")
+    action: Action = Field(
+        description="adapter.operation, such as `carrier.book`; `runbook.NAME` starts a case of that system."
+    )
     arguments: dict[str, Json] | None = Field(
         default=None, alias="with", description="Arguments; `${…}` is one CEL expression."
+    )
+    foreach: str | None = Field(
+        default=None, description="CEL; the list for each of whose items a runbook starts a case of its own."
+    )
+    item: Name = Field(
+        default="item", alias="as", description="What `with` calls the item that a case is started for."
     )
     effect: Effect | None = Field(
         default=None, description="read, write or irreversible; without it the action's own class."
@@ -145,6 +154,11 @@ class Step(Frozen):
     dead_letter: Place | None = Field(
         default=None, description="Where a case goes that gives up at this step."
     )
+
+    @property
+    def runbook(self) -> str | None:
+        """The system that it starts cases of, when that is what it does."""
+        return runbook_of(self.action)
 
 
 class EventLog(Frozen):

@@ -22,8 +22,9 @@ State = Literal[
 ENDED: frozenset[str] = frozenset({"completed", "handed_off", "dead_lettered", "cancelled"})
 
 StepState = Literal[
-    "begun", "completed", "skipped", "waiting", "held", "unknown", "failed", "undoing", "undone", "stuck"
-]
+    "begun", "completed", "skipped", "waiting", "held", "unknown", "failed", "undoing", "undone", "stuck",
+    "under_way",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,33 @@ class DecisionFact:
     inputs: Mapping[str, Any]
     policy: str  # digest of the policy or table
     at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which step of which case began a case, and as which of how many."""
+
+    case: str
+    step: str
+    index: int  # from 0
+    depth: int = 1  # how many cases stand above it
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One case that a step began, as far as the step has heard of it."""
+
+    key: str
+    digest: str  # of what it was begun with
+    state: str = "open"  # open, or as it ended
+    case: str = ""  # its id, once it was heard of
+    reason: str = ""
+    result: Any = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is heard of it: a dead letter may still be redriven."""
+        return self.state in ("completed", "handed_off", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +81,12 @@ class StepFact:
     lost: int = 0  # when (ms) its worker was found dead; 0 while it lives, or nobody knows
     asked: int = 0  # how often somebody was asked whether the last attempt took place
     undo_attempt: int = 0
+    branches: tuple[Branch, ...] = ()  # the cases it began, in order
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StepFact:
+        """Build from its fields as JSON has them."""
+        return cls(**{**data, "branches": tuple(Branch(**one) for one in data.get("branches", ()))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +105,28 @@ class Facts:
     touches: int = 0  # how often a person did something to it
     requester: str = ""  # who asked for what the case does, as the event says it; never entitled to answer
     first_run: str = ""  # the Dagster run that moved the case first; later ones are grouped with it
+    origin: Origin | None = None  # the step that began it, when one did
+
+    @property
+    def waits_at(self) -> tuple[str, ...]:
+        """The steps whose checkpoints wait for people."""
+        return tuple(name for name, gate in self.gates.items() if gate.open)
+
+    @property
+    def given_up(self) -> tuple[Branch, ...]:
+        """The cases that its steps began and that gave up: it waits until somebody redrives them."""
+        under_way = (fact for fact in self.steps.values() if fact.state == "under_way")
+        return tuple(one for fact in under_way for one in fact.branches if one.state == "dead_lettered")
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data that shares its values: it is written out at once, never changed."""
         return {
             **_fields(self),
             "decisions": {name: _fields(one) for name, one in self.decisions.items()},
-            "steps": {name: _fields(one) for name, one in self.steps.items()},
+            "steps": {name: _step_fields(one) for name, one in self.steps.items()},
             "gates": {name: _fields(one) for name, one in self.gates.items()},
             "skips": {name: _fields(one) for name, one in self.skips.items()},
+            "origin": _fields(self.origin) if self.origin else None,
         }
 
     @classmethod
@@ -88,7 +135,7 @@ class Facts:
         return cls(
             happened=tuple(data["happened"]),
             decisions={name: DecisionFact(**one) for name, one in data["decisions"].items()},
-            steps={name: StepFact(**one) for name, one in data["steps"].items()},
+            steps={name: StepFact.from_json(one) for name, one in data["steps"].items()},
             failing=data["failing"],
             why=data["why"],
             attempts=data["attempts"],
@@ -98,12 +145,17 @@ class Facts:
             touches=data.get("touches", 0),
             requester=data.get("requester", ""),
             first_run=data.get("first_run", ""),
+            origin=Origin(**data["origin"]) if data.get("origin") else None,
         )
 
 
-def _fields(one: DecisionFact | StepFact | GateFact | SkipFact | Facts) -> dict[str, Any]:
+def _fields(one: DecisionFact | StepFact | GateFact | SkipFact | Facts | Origin | Branch) -> dict[str, Any]:
     """Return a fact's fields; `dataclasses.asdict` would copy every value it holds."""
     return {name: getattr(one, name) for name in one.__slots__}
+
+
+def _step_fields(one: StepFact) -> dict[str, Any]:
+    return {**_fields(one), "branches": [_fields(branch) for branch in one.branches]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, assert_never
 
-from openclaw_dagster.store import gates, waiting
+from openclaw_dagster.store import branches, gates, waiting
+from openclaw_dagster.store.again import redriven
 from openclaw_dagster.store.canonical import plain
-from openclaw_dagster.store.case import Case, DecisionFact, Facts, StepFact, StepState
+from openclaw_dagster.store.case import Case, DecisionFact, Facts, Origin, StepFact, StepState
 from openclaw_dagster.store.gates import SkipFact
 
 
@@ -30,6 +31,9 @@ class Kind(StrEnum):
     UNKNOWN = "step.unknown"
     PARKED = "step.parked"
     HELD = "step.held"
+    BRANCHED = "runbook.begun"
+    HEARD = "runbook.heard"
+    BRANCHES = "runbook.waiting"
     ASKED = "checkpoint.asked"
     WAITS = "checkpoint.waiting"
     REMINDED = "checkpoint.reminded"
@@ -62,7 +66,7 @@ class Entry:
 
 #: Entries that say nothing about whether a worker got anywhere with a case.
 _NO_PROGRESS = frozenset(
-    {Kind.CLAIMED, Kind.STARTED, Kind.ORPHANED, Kind.BEGUN, Kind.UNDO_BEGUN, Kind.REFUSED}
+    {Kind.CLAIMED, Kind.STARTED, Kind.ORPHANED, Kind.BEGUN, Kind.UNDO_BEGUN, Kind.REFUSED, Kind.HEARD}
 )
 
 
@@ -81,7 +85,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.OPENED:
             return replace(
                 case, state="open", rank=body["rank"], due_at=at, created_at=at,
-                facts=Facts((case.trigger,), requester=body.get("requester", "")),
+                facts=Facts((case.trigger,), requester=body.get("requester", ""), origin=_origin(body)),
             )  # fmt: skip
         case Kind.CLAIMED:
             died = case.state == "running" and case.run_id is not None
@@ -146,6 +150,15 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.HELD:
             after = _with(case, body, replace(_step(case, body), state="held", error=body["action"]))
             return _rest(after, "waiting_retry", None, body["why"])
+        case Kind.BRANCHED:
+            after = _with(case, body, branches.begun(_step(case, body), body))
+            return branches.rests(waiting.used(after, body), body["step"], at)
+        case Kind.HEARD:
+            rested = branches.waits(case, body["step"])
+            after = replace(case, facts=branches.heard(case, body))
+            return branches.rests(after, body["step"], at) if rested else after
+        case Kind.BRANCHES:
+            return branches.rests(case, body["step"], at)
         case Kind.ASKED:
             return waiting.asks(waiting.gate(case, body, gates.asked(body, at)), body["step"])
         case Kind.REMINDED:
@@ -199,13 +212,17 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.HANDED_OFF:
             return _end(case, "handed_off", at, body["reason"])
         case Kind.REDRIVEN:
-            return _redriven(case, body, at)
+            return redriven(case, body, at)
         case Kind.ANSWERED:
             return _answered(case, body, at)
         case Kind.CANCELLED:
             return _end(case, "cancelled", at, body["reason"])
         case _:
             assert_never(kind)
+
+
+def _origin(body: Mapping[str, Any]) -> Origin | None:
+    return Origin(**body["origin"]) if "origin" in body else None
 
 
 def _got_on(case: Case, kind: Kind, body: Mapping[str, Any]) -> bool:
@@ -243,40 +260,6 @@ def _end(case: Case, state: Any, at: int, reason: str | None) -> Case:
         claim=None,
         closed_at=at,
         reason=plain(reason) if reason else reason,
-    )
-
-
-def _redriven(case: Case, body: Mapping[str, Any], at: int) -> Case:
-    """Make a dead letter due again: what failed or was taken back starts anew, what holds stays done."""
-    steps = {}
-    for name, step in case.facts.steps.items():
-        if step.state == "undone":
-            steps[name] = StepFact("waiting", generation=step.generation + 1)
-        elif step.state == "stuck":  # done once, perhaps taken back: it is asked before it is done again
-            steps[name] = replace(step, state="unknown", undo_attempt=0, error="")
-        elif step.state in ("failed", "waiting"):
-            steps[name] = replace(step, state="waiting", attempt=0, error="")
-        elif step.state != "skipped":
-            steps[name] = step
-    facts = replace(
-        case.facts,
-        steps=steps,
-        failing="",
-        why="",
-        attempts=0,
-        deaths=0,
-        gates=waiting.anew(case.facts.gates, steps),
-        skips={},
-    )
-    return replace(
-        case,
-        state="open",
-        due_at=at,
-        closed_at=None,
-        reason=None,
-        facts=facts,
-        digest=body["digest"],
-        redrives=case.redrives + 1,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import dumps, sha256
-from openclaw_dagster.store.case import Case
+from openclaw_dagster.store.case import Case, Origin
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.ids import new_id
 from openclaw_dagster.store.rows import upsert
@@ -33,6 +33,7 @@ class Opening:
     window: int | None = None  # ms for which the key is remembered; None for ever
     opens: bool = True  # false when the trigger's condition was: the key is remembered all the same
     requester: str = ""  # who asked for it
+    origin: Origin | None = None  # the step of another case that began it
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +255,8 @@ def _opened(opening: Opening, row: Mapping[str, Any], arrival: Arrival) -> Entry
     }
     if opening.requester:
         body["requester"] = opening.requester
+    if opening.origin is not None:
+        body["origin"] = asdict(opening.origin)
     return Entry(Kind.OPENED, body)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from openclaw_dagster.clock import DAY
-from openclaw_dagster.store import conditions, events, journal, rows, tally
+from openclaw_dagster.store import branches, claims, conditions, events, journal, rows, tally
 from openclaw_dagster.store import holds as held
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import dumps
@@ -21,8 +21,6 @@ from openclaw_dagster.store.ids import new_id
 from openclaw_dagster.store.permission import may
 from openclaw_dagster.store.views import Views
 
-#: Workers that must have died in a row with a case before it is kept from sharing a run.
-SUSPECT = 2
 #: How long journal entries are kept that no event's retention covers.
 KEEP = 365 * DAY
 
@@ -129,7 +127,7 @@ class Ledger(Views):
             now = pen.now
             if held.on(pen.connection, system):
                 return None
-            found = _company(_take(pen, system, limit, only))
+            found = claims.company(claims.due(pen.connection, system, pen.now, limit, only))
             if not found:
                 return None
             claim = new_id("claim", now)
@@ -145,7 +143,7 @@ class Ledger(Views):
         """Hold the cases of a claim that nobody holds yet; the fence grows: a second start finds none."""
         with self._writing() as pen:
             now = pen.now
-            mine = _unstarted(pen.connection, claim)
+            mine = claims.unstarted(pen.connection, claim)
             body = {"run": run_id, "until": now + lease, "host": host}
             changes = [
                 (case, _change(case, Kind.STARTED, **body, fence=case.fence + 1))
@@ -157,7 +155,7 @@ class Ledger(Views):
     def release(self, claim: str, by: str) -> int:
         """Give back the cases of a claim whose run could not be launched; return how many."""
         with self._writing() as pen:
-            locked = _unstarted(pen.connection, claim)
+            locked = claims.unstarted(pen.connection, claim)
             changes = [(case, _change(case, Kind.RELEASED, by=by)) for case in locked]
             return len(self._write(pen, changes))
 
@@ -243,54 +241,28 @@ class Ledger(Views):
         emitted = [arrival for _, change in changes for arrival in change.emitted]
         if emitted:
             self._append(pen, emitted)
+        before = {case.id: case for case, _ in reversed(changes)}
+        self._tell(pen, [one for name, case in before.items() if (one := branches.news(case, after[name]))])
         return after
+
+    def _tell(self, pen: _Pen, heard: Sequence[branches.News]) -> None:
+        """Write into the journals of cases what became of those that they began, in the same commit."""
+        if not heard:
+            return
+        known = rows.lock(pen.connection, [one.origin.case for one in heard])
+        entries: dict[str, list[Entry]] = {}
+        for one in heard:
+            if one.origin.case in known and not known[one.origin.case].ended:
+                entries.setdefault(one.origin.case, []).append(Entry(Kind.HEARD, one.body))
+        self._write(pen, [(known[name], Change(name, tuple(lines))) for name, lines in entries.items()])
 
 
 def _held(case: Case, scope: str) -> bool:
     return any(fact.state == "held" and fact.error == scope for fact in case.facts.steps.values())
 
 
-def _take(pen: _Pen, system: str, limit: int, only: Sequence[str] | None) -> list[Case]:
-    """Return due cases that no other writer holds, locked, the first in line first.
-
-    Rank by rank, so that each time the begin of one stretch of the index is read and nothing else.
-    """
-    cases = t.cases
-    found: list[sa.Row[Any]] = []
-    for rank in t.RANKS:
-        due = sa.select(cases).where(
-            cases.c.system == system, cases.c.rank == rank, cases.c.due_at <= pen.now
-        )
-        if only is not None:
-            due = due.where(cases.c.id.in_(only))
-        due = due.order_by(cases.c.due_at, cases.c.id).limit(limit - len(found))
-        found += pen.connection.execute(due.with_for_update(skip_locked=True)).all()
-        if len(found) == limit:
-            break
-    return [rows.to_case(row) for row in found]
-
-
-def _unstarted(connection: sa.Connection, claim: str) -> list[Case]:
-    """Return the cases of a claim that no run has started, locked."""
-    query = (
-        sa.select(t.cases).where(t.cases.c.claim == claim, t.cases.c.run_id.is_(None)).order_by(t.cases.c.id)
-    )
-    return [rows.to_case(row) for row in connection.execute(query.with_for_update())]
-
-
 def _change(case: Case, kind: Kind, **body: Any) -> Change:
     return Change(case.id, (Entry(kind, body),))
-
-
-def _company(cases: list[Case]) -> list[Case]:
-    """Return the cases that may share a run: one whose workers keep dying goes alone, for it may be the cause."""
-    suspects = [case for case in cases if deaths_of(case) >= SUSPECT]
-    return cases[:1] if cases[:1] == suspects[:1] else [case for case in cases if case not in suspects]
-
-
-def deaths_of(case: Case) -> int:
-    """Return how many workers died in a row with a case, the one that let its lease run out included."""
-    return case.facts.deaths + (case.state == "running" and case.run_id is not None)
 
 
 def with_fence(case: Case, *entries: Entry, emitted: tuple[Arrival, ...] = ()) -> Change:

@@ -25,7 +25,7 @@ def may(case: Case, change: Change) -> bool:
 
 def cleared(case: Case, entry: Entry) -> bool:
     """Tell whether no checkpoint stands before an entry: an effect begins only as it was cleared."""
-    if entry.kind is not Kind.BEGUN:
+    if entry.kind not in (Kind.BEGUN, Kind.BRANCHED):
         return True
     gate, digest = case.facts.gates.get(entry.body["step"]), entry.body.get("clearance")
     if digest is None:

@@ -110,6 +110,22 @@ class Views:
         with self.database.read() as connection:
             return [rows.to_case(row) for row in connection.execute(query)]
 
+    def begun_by(self, case: Case, limit: int = 500) -> dict[str, list[Case]]:
+        """Return the cases that steps of a case began, by step, in order; those of an earlier redrive are not among them."""
+        keys = {
+            one.key: (name, index)
+            for name, fact in case.facts.steps.items()
+            for index, one in enumerate(fact.branches)
+        }
+        found: dict[str, list[Case]] = {}
+        if keys:
+            query = sa.select(t.cases).where(t.cases.c.key.in_(list(keys)[:limit]))
+            with self.database.read() as connection:
+                known = [rows.to_case(row) for row in connection.execute(query)]
+            for one in sorted((one for one in known if one.facts.origin), key=lambda one: keys[one.key]):
+                found.setdefault(keys[one.key][0], []).append(one)
+        return found
+
     def counts(self) -> dict[tuple[str, str], int]:
         """Return how many cases each system has in each state."""
         with self.database.read() as connection:

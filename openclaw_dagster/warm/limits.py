@@ -25,8 +25,8 @@ QUEUE = 100
 
 
 def pool_of(system: System, stage: Stage) -> str | None:
-    """Return the Dagster pool of a stage: the adapter a step calls; a decision calls nobody."""
-    if stage.kind == "decision":
+    """Return the Dagster pool of a stage: the adapter a step calls; decisions and runbooks call nobody."""
+    if stage.kind == "decision" or system.step(stage.name).runbook is not None:
         return None
     return system.step(stage.name).action.partition(".")[0]
 

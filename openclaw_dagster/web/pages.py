@@ -91,7 +91,7 @@ class Pages:
         return "case.html", {
             "case": case, "event": ledger.events([case.event_id]).get(case.event_id), "journal": journal,
             "version": system.version if system else None, "way": way(system, case),
-            "attempts": attempts(journal), "record": record_of(journal),
+            "attempts": attempts(journal), "record": record_of(journal), "begun": ledger.begun_by(case),
             "actions": {step.name: step.action for step in system.execution} if system else {},
         }  # fmt: skip
 

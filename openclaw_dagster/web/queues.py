@@ -16,6 +16,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.intake import arrival, poison
+from openclaw_dagster.runtime.payloads import mismatch
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.queues import stream_of
@@ -24,7 +25,6 @@ from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.events import Arrival
 from openclaw_dagster.web.body import BodyRefused, idempotency_key, parse_body
 from openclaw_dagster.web.inlet import Inlet
-from openclaw_dagster.web.schema import mismatch
 
 log = logging.getLogger(__name__)
 

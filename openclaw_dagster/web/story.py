@@ -9,7 +9,7 @@ from typing import Any
 
 from openclaw_dagster.clock import iso
 from openclaw_dagster.spec.model import System
-from openclaw_dagster.store.case import Case
+from openclaw_dagster.store.case import Case, StepFact
 from openclaw_dagster.store.entries import Kind
 from openclaw_dagster.store.journal import Record
 
@@ -57,7 +57,7 @@ def way(system: System | None, case: Case) -> list[Node]:
         if kind == "decision" and made:
             nodes.append(Node(kind, name, "completed", str(made.output.get("branch", "decided"))))
         elif kind == "step" and fact:
-            tries = f" in {fact.attempt} attempts" if fact.attempt > 1 else ""
+            tries = f" in {fact.attempt} attempts" if fact.attempt > 1 else _ended(fact)
             nodes.append(Node(kind, name, fact.state, words(fact.state) + tries))
         elif (gate := case.facts.gates.get(name)) is not None and gate.open:
             nodes.append(Node("checkpoint", name, "waiting", f"waits for {' or '.join(gate.roles)}"))
@@ -69,6 +69,12 @@ def way(system: System | None, case: Case) -> list[Node]:
     last = case.state if case.closed_at else "ahead"
     nodes.append(Node("end", "close", last, words(case.state)))
     return nodes
+
+
+def _ended(fact: StepFact) -> str:
+    """Return how many of the cases that a step began have ended."""
+    count = len(fact.branches)
+    return f", {sum(one.settled for one in fact.branches)} of {count} ended" if count > 1 else ""
 
 
 def _reached(case: Case) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from openclaw_dagster import telemetry
 from openclaw_dagster.faults import point
 from openclaw_dagster.runtime.intake import ConditionFailed, arrival
+from openclaw_dagster.runtime.payloads import mismatch
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.settings import NoSecret
 from openclaw_dagster.spec.model import System
@@ -22,7 +23,6 @@ from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.web.body import BodyRefused, idempotency_key, parse_body
 from openclaw_dagster.web.inlet import Inlet, read_body
 from openclaw_dagster.web.limits import RateLimit
-from openclaw_dagster.web.schema import mismatch
 from openclaw_dagster.web.secrets import secrets_of
 from openclaw_dagster.web.signatures import SignatureRefused, message_id, verify
 

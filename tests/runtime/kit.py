@@ -265,7 +265,7 @@ def _check_once(shop: Workspace, one: Case, seen: Mapping[tuple[str, str, str], 
     system = shop.version(one.digest)
     for name, fact in one.facts.steps.items():
         step = next((step for step in system.execution if step.name == name), None)
-        if step is None or system.operations[step.action].effect == "read":
+        if step is None or step.runbook or system.operations[step.action].effect == "read":
             continue
         adapter, operation = step.action.split(".")
         keys = [f"{one.id}:{name}:{generation}" for generation in range(1, fact.generation + 1)]

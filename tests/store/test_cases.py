@@ -8,9 +8,10 @@ import pytest
 
 from openclaw_dagster.clock import MINUTE, VirtualClock
 from openclaw_dagster.store.case import Case
+from openclaw_dagster.store.claims import SUSPECT
 from openclaw_dagster.store.database import Database
 from openclaw_dagster.store.entries import Entry, Kind
-from openclaw_dagster.store.ledger import SUSPECT, Change, Ledger, with_fence
+from openclaw_dagster.store.ledger import Change, Ledger, with_fence
 from openclaw_dagster.store.views import Agenda, Due
 
 from .samples import (

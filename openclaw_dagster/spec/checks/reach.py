@@ -53,11 +53,12 @@ def uses(item: Decision | Step, skips: Mapping[str, str | None]) -> frozenset[st
         return frozenset(item.inputs)
     names = set(item.needs)
     try:
-        for condition in (item.when, skips.get(item.skip)):
+        for condition in (item.when, item.foreach, skips.get(item.skip)):
             if condition is not None:
                 names |= compile_expression(condition).names
         if item.arguments is not None:
-            names |= compile_template(item.arguments).names
+            own = {item.item} if item.foreach is not None else set()
+            names |= compile_template(item.arguments).names - own
     except ExpressionError:
         pass  # already reported by the check of expressions
     return frozenset(names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from openclaw_dagster.spec.checks.expressions import check_expression, check_template, find_operation
+from openclaw_dagster.spec.checks.runbooks import check_runbook
 from openclaw_dagster.spec.draft import Draft
 from openclaw_dagster.spec.model import Step
 
@@ -24,8 +25,12 @@ def check_steps(draft: Draft) -> None:
                 draft.findings.add(mark, "CLAW025", f"{need!r} is no step", allowed=step_names, said=need)
         if step.when is not None:
             check_expression(draft.findings, step.when, names, draft.value(*owner, "when"))
+        if step.foreach is not None:
+            check_expression(draft.findings, step.foreach, names, draft.value(*owner, "foreach"))
         if step.arguments is not None:
-            check_template(draft.findings, draft.says(*owner)["with"], names)
+            own = {step.item} if step.foreach is not None else set()
+            check_template(draft.findings, draft.says(*owner)["with"], names | own)
+        check_runbook(draft, step)
         if step.dead_letter is not None and not step.dead_letter.startswith("queue://"):
             problem = (
                 f"{step.dead_letter!r} keeps nothing: dead letters go to a queue, such as queue://ops.dlq"
