@@ -98,7 +98,7 @@ def exhibit(batch: Batch, case: Case, call: Call, read: Mapping[str, Any]) -> di
 def _target(batch: Batch, action: str) -> dict[str, Any]:
     """Return where an action goes: the binding of its adapter, or the very version of the runbook it starts."""
     if (name := runbook_of(action)) is not None:
-        system = batch.shop.systems.get(name)
+        system = batch.shop.known.get(name)
         return {"use": "runbook", "spec": system.digest if system else ""}
     bound = batch.shop.environment.adapters.get(action.partition(".")[0])
     return bound.model_dump(mode="json", include={"use", "url"}) if bound else {}

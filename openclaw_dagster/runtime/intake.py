@@ -185,7 +185,7 @@ def buried(batch: Batch, case: Case, queue: str, about: Payload) -> list[Arrival
     """Return the event that a case went to the dead letters of a queue, when a system listens to that queue."""
     listening = [
         (system, trigger)
-        for system in batch.shop.systems.values()
+        for system in batch.shop.known.values()
         for trigger in system.triggers
         if isinstance(trigger, QueueTrigger) and trigger.queue == queue and system.name != case.system
     ]

@@ -88,7 +88,7 @@ def begin(
 
 def _called(batch: Batch, case: Case, step: Step) -> tuple[System, ManualTrigger]:
     name = step.runbook or ""
-    system = batch.shop.systems.get(name)
+    system = batch.shop.known.get(name)
     if system is None:
         raise NoRunbook(action=step.action, why=f"there is no system {name} here")
     triggers = [one for one in system.triggers if isinstance(one, ManualTrigger)]

@@ -6,7 +6,7 @@ import copy
 import random
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, assert_never
@@ -22,6 +22,7 @@ from openclaw_dagster.runtime.standing import Difference, differences, story
 from openclaw_dagster.runtime.workspace import Project, Workspace
 from openclaw_dagster.settings import Settings
 from openclaw_dagster.spec.environment import SimulatorBinding
+from openclaw_dagster.spec.fleet import with_runbooks
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.scenarios import Deed, Scenario
 from openclaw_dagster.spec.triggers import (
@@ -77,10 +78,12 @@ def play(settings: Settings, project: Project, folder: Path, system: System, sce
 def _stage(
     settings: Settings, project: Project, folder: Path, system: System, scenario: Scenario
 ) -> Workspace:
-    """Return a workspace with an empty ledger, one system, and every adapter simulated."""
+    """Return a workspace with an empty ledger, one system with its runbooks, and every adapter simulated."""
     home = Path(tempfile.mkdtemp(prefix=f"{system.name}-{scenario.name}-", dir=folder))
     alone = copy.copy(project)
-    alone.systems = {system.name: system}  # who listens to it has scenarios of its own
+    alone.systems = alone.known = with_runbooks(
+        project.known, system
+    )  # who listens to it has scenarios of its own
     blank = folder / "blank.db"
     if not blank.exists():  # the schema is made once and copied: it takes longer than most scenarios
         first = _workspace(settings, alone, folder, blank)
@@ -172,9 +175,10 @@ class _Play:
 
     def _move(self) -> None:
         lease = self.shop.environment.lease
-        claim = self.shop.ledger.claim(self.system.name, limit=50, lease=lease, by="scenario")
-        if claim is not None:
-            advance(hold(self.shop, claim.id, run_id=f"scenario-{claim.id}", host="scenario"))
+        for name in self.shop.systems:
+            claim = self.shop.ledger.claim(name, limit=50, lease=lease, by="scenario")
+            if claim is not None:
+                advance(hold(self.shop, claim.id, run_id=f"scenario-{claim.id}", host="scenario"))
 
     def _do(self, number: int, deed: Deed) -> None:
         try:
@@ -205,28 +209,33 @@ class _Play:
                 freed = holds.release(self.shop, what, by=person, reason=reason)
                 self.shop.look_again()
                 return None if freed is not None else f"{what} is not on hold"
-            case "skip":
-                case = self._case_at(what)
+            case "skip" | "approve" | "acknowledge" | "deny":
+                *runbooks, step = what.split(".")
+                case = self._case_at(runbooks, step, person)
                 if case is None:
                     return "no case was opened"
-                given = grant(self.shop, Skip(case.id, what, person, "scenario", reason))
-                return given.why if isinstance(given, NotGranted) else None
-            case "approve" | "acknowledge" | "deny":
-                case = self._case_at(what)
-                if case is None:
-                    return "no case was opened"
-                gate = case.facts.gates.get(what)
+                if word == "skip":
+                    given = grant(self.shop, Skip(case.id, step, person, "scenario", reason))
+                    return given.why if isinstance(given, NotGranted) else None
+                gate = case.facts.gates.get(step)
                 digest = gate.digest if gate else ""
                 form = deed.form or {}
                 said = answer(
-                    self.shop, Answer(case.id, what, digest, person, word, "scenario", reason, form)
+                    self.shop, Answer(case.id, step, digest, person, word, "scenario", reason, form)
                 )
                 return said.why if isinstance(said, Refused) else None
             case _:
                 assert_never(word)
 
-    def _case_at(self, step: str) -> Case | None:
-        """Return the newest case that waits at a step, or else the newest of all."""
-        found = [case for one in reversed(self.cases) if (case := self.shop.ledger.case(one)) is not None]
-        waits = [case for case in found if step in case.facts.gates and case.facts.gates[step].open]
+    def _case_at(self, runbooks: Sequence[str], step: str, person: str) -> Case | None:
+        """Return the case that waits at a step, below the runbooks that lead there: the newest, but items in order.
+
+        One that the person has answered already comes last; without one that waits, it is the first of all.
+        """
+        known = [self.shop.ledger.case(one) for one in reversed(self.cases)]
+        found = [case for case in known if case is not None]
+        for runbook in runbooks:
+            found = [one for case in found for one in self.shop.ledger.begun_by(case).get(runbook, ())]
+        waits = [case for case in found if step in case.facts.waits_at]
+        waits.sort(key=lambda case: any(one["person"] == person for one in case.facts.gates[step].answers))
         return next(iter((*waits, *found)), None)

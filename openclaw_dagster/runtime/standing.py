@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,16 @@ from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.scenarios import CASE, EFFECTS, RESIDUAL
 from openclaw_dagster.store.case import Case, StepState
 from openclaw_dagster.store.entries import Kind
+from openclaw_dagster.store.journal import Record
 
 #: How a step stands, by its state in the ledger.
 WORDS: Mapping[StepState, str] = {
     "begun": "retrying", "waiting": "retrying", "held": "on_hold", "unknown": "unknown",
     "completed": "completed", "skipped": "skipped", "failed": "failed", "undoing": "undoing",
-    "undone": "undone", "stuck": "stuck",
+    "undone": "undone", "stuck": "stuck", "under_way": "under_way",
 }  # fmt: skip
 #: What says nothing about what happened: only that a run took the case.
-_SILENT = frozenset({Kind.CLAIMED, Kind.STARTED, Kind.WAITS})
+_SILENT = frozenset({Kind.CLAIMED, Kind.STARTED, Kind.WAITS, Kind.BRANCHES})
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def differences(
 
 def _found(shop: Workspace, system: System, cases: Sequence[str], case: Case | None, what: str) -> Any:
     if what == EFFECTS:
-        return _effects(shop, system, cases)
+        return _effects(shop, cases)
     if what == RESIDUAL:
         return _residual(shop, case)
     if what == CASE:
@@ -74,18 +75,30 @@ def standing(case: Case, step: str) -> str:
     return WORDS[fact.state] if fact is not None else "not_reached"
 
 
-def _effects(shop: Workspace, system: System, cases: Sequence[str]) -> list[str]:
+def _effects(shop: Workspace, cases: Sequence[str]) -> list[str]:
     """Return the writes of all cases that took place and stand, in the order in which they were begun."""
+    begun = [record for record in history(shop, cases) if record.kind is Kind.BEGUN]
+    begun.sort(key=lambda record: record.at)  # those of one moment stay as their journals have them
     rows = {
         row["key"]: row["action"]
-        for one in cases
+        for one in {record.case_id for record in begun}
         for row in shop.ledger.effects(one)
         if row["state"] == "done"
     }
-    begun = [record for one in cases for record in shop.ledger.journal(one) if record.kind is Kind.BEGUN]
-    begun.sort(key=lambda record: record.at)  # those of one moment stay as their journals have them
     keys = dict.fromkeys((record.body or {}).get("key", "") for record in begun)
-    return [rows[key] for key in keys if key in rows and system.operations[rows[key]].effect != "read"]
+    return [rows[key] for key in keys if key in rows and shop.adapters.operation(rows[key]).effect != "read"]
+
+
+def history(shop: Workspace, cases: Iterable[str]) -> Iterator[Record]:
+    """Yield the journals of cases, one after another; what a step began stands where it began it, in order of time."""
+    for one in cases:
+        case = shop.ledger.case(one)
+        begun = shop.ledger.begun_by(case) if case is not None else {}
+        for record in shop.ledger.journal(one):
+            yield record
+            if record.kind is Kind.BRANCHED:
+                inner = [each.id for each in begun.pop((record.body or {})["step"], ())]
+                yield from sorted(history(shop, inner), key=lambda record: record.at)
 
 
 def _residual(shop: Workspace, case: Case | None) -> dict[str, str | None]:
@@ -98,7 +111,7 @@ def _residual(shop: Workspace, case: Case | None) -> dict[str, str | None]:
 
 def story(shop: Workspace, cases: Sequence[str], begin: int) -> tuple[str, ...]:
     """Return what happened to the cases, a line for each entry of their journals, timed from the begin."""
-    records = [record for one in cases for record in shop.ledger.journal(one) if record.kind not in _SILENT]
+    records = [record for record in history(shop, cases) if record.kind not in _SILENT]
     return tuple(_line(record.at - begin, record.kind, record.body or {}) for record in records)
 
 

@@ -69,10 +69,12 @@ class Project:
             except SpecRefused as refused:
                 self.refused.append(refused)
         self.refused += check_fleet(loaded, {name for one in self.refused if (name := system_named(one))})
+        bad = {one.file for one in self.refused}
+        #: Every system of the folder that is right: what may be listened to, or started as a runbook.
+        self.known = {system.name: system for file, system in loaded.items() if file not in bad}
         if only is not None:
             self.refused = [one for one in self.refused if one.file == str(only)]
             loaded = {file: system for file, system in loaded.items() if file == str(only)}
-        bad = {one.file for one in self.refused}
         self.systems = {system.name: system for file, system in loaded.items() if file not in bad}
 
 
@@ -97,7 +99,7 @@ class Workspace:
         self.clock = clock or SystemClock()
         self.project = project or Project(settings.specs)
         self.environment: Environment = load_environment(settings.environment_file)
-        self._versions: dict[str, System] = {system.digest: system for system in self.systems.values()}
+        self._versions: dict[str, System] = {system.digest: system for system in self.known.values()}
         self._policies: dict[tuple[str, str], Policy] = {}
         self._holds: tuple[float, dict[str, Hold]] = (float("-inf"), {})
 
@@ -106,13 +108,18 @@ class Workspace:
         """The systems as their files say them now, by name."""
         return self.project.systems
 
+    @property
+    def known(self) -> dict[str, System]:
+        """Every system of the folder, also where this process is about one of them only."""
+        return self.project.known
+
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger, its schema brought up to date, with this process's systems remembered in it."""
         database = Database(self.settings.database, lasting=self.lasting)
         database.migrate()
         ledger = Ledger(database, self.clock)
-        for system in self.systems.values():
+        for system in self.known.values():
             ledger.remember_spec(system.digest, system.name, system.version, bundle_of(system))
         return ledger
 
@@ -183,7 +190,7 @@ class Workspace:
 
     def listeners(self, event: str) -> Iterable[tuple[System, EventTrigger]]:
         """Yield the systems that listen to `system.event`, with their triggers."""
-        for system in self.systems.values():
+        for system in self.known.values():
             for trigger in system.triggers:
                 if isinstance(trigger, EventTrigger) and trigger.of == event:
                     yield system, trigger

@@ -61,16 +61,27 @@ def manual_triggers(system: System) -> int:
     return sum(isinstance(trigger, ManualTrigger) for trigger in system.triggers)
 
 
+def with_runbooks(systems: Mapping[str, System], system: System) -> dict[str, System]:
+    """Return a system with all that its runbooks lead to."""
+    found = {system.name: system}
+    looking = [system]
+    while looking:
+        named = {step.runbook for step in looking.pop().execution}
+        new = {name: one for name, one in systems.items() if name in named and name not in found}
+        found |= new
+        looking += new.values()
+    return found
+
+
 def circle_of(systems: Mapping[str, System], first: str, following: str) -> tuple[str, ...]:
     """Return the way from a system back to itself that begins with one of its runbooks; empty without one."""
     ways: list[tuple[str, ...]] = [(first, following)]
     seen = {following}
-    while ways:
-        way = ways.pop()
+    for way in ways:
         if way[-1] == first:
             return way
-        called = {step.runbook for step in systems[way[-1]].execution} if way[-1] in systems else set()
-        for name in sorted(one for one in called if one is not None and one not in seen):
+        begun = (step.runbook for step in systems[way[-1]].execution) if way[-1] in systems else ()
+        for name in sorted({one for one in begun if one is not None} - seen):
             seen.add(name)
             ways.append((*way, name))
     return ()

@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 
 from openclaw_dagster.spec.contracts import Frozen
 from openclaw_dagster.spec.environment import Fault
-from openclaw_dagster.spec.units import Duration, Json, Name, problem
+from openclaw_dagster.spec.units import Duration, Json, Name, StepPath, problem
 
 #: How a step may stand when a scenario is judged.
 STEP_STATES = (
-    "not_reached", "waiting", "on_hold", "retrying", "unknown", "completed", "skipped", "denied", "expired",
+    "not_reached", "waiting", "on_hold", "under_way", "retrying", "unknown", "completed", "skipped", "denied", "expired",
     "failed", "undoing", "undone", "stuck",
 )  # fmt: skip
 #: How its case may stand.
@@ -34,10 +34,12 @@ class Deed(Frozen):
     """One thing that happens while a scenario runs: a person does something, or a further event comes in."""
 
     at: Duration = Field(default=0, description="When, counted from the begin of the scenario.")
-    approve: Name | None = Field(default=None, description="The step whose checkpoint is approved.")
-    acknowledge: Name | None = Field(default=None, description="The step whose checkpoint is acknowledged.")
-    deny: Name | None = Field(default=None, description="The step whose checkpoint is denied.")
-    skip: Name | None = Field(default=None, description="The step that is left out under its policy.")
+    approve: StepPath | None = Field(default=None, description="The step whose checkpoint is approved.")
+    acknowledge: StepPath | None = Field(
+        default=None, description="The step whose checkpoint is acknowledged."
+    )
+    deny: StepPath | None = Field(default=None, description="The step whose checkpoint is denied.")
+    skip: StepPath | None = Field(default=None, description="The step that is left out under its policy.")
     hold: str | None = Field(default=None, description="The system or action that is put on hold.")
     release: str | None = Field(default=None, description="The system or action whose hold ends.")
     send: dict[Name, str] | None = Field(

@@ -15,6 +15,7 @@ from openclaw_dagster.spec.environment import Environment
 from openclaw_dagster.spec.folder import DiskFolder, NoFile
 from openclaw_dagster.spec.reader import Node, read
 from openclaw_dagster.spec.roles import check_people
+from openclaw_dagster.spec.runbooks import ADAPTER
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -33,6 +34,13 @@ def load_environment(path: Path) -> Environment:
 def load_contracts(folders: tuple[Path, ...]) -> dict[str, Contract]:
     """Read every `NAME.yaml` of the folders, the later folder winning; SpecRefused when one is not right."""
     paths = [path for folder in folders for path in sorted(folder.glob("*.yaml"))]
+    for path in paths:
+        if path.stem == ADAPTER:
+            findings = Findings(str(path))
+            findings.add(
+                Mark(), "CLAW016", f"{ADAPTER} is what systems are begun by: call the adapter otherwise"
+            )
+            raise findings.refusal()
     return {path.stem: _load(path, Contract) for path in paths}
 
 

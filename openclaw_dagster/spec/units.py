@@ -102,6 +102,13 @@ def check_role(value: str) -> str:
     return check_name(value)
 
 
+def check_step_path(value: str) -> str:
+    """Return the name of a step, or the way to one inside runbooks, or raise CLAW015."""
+    if EVENT.match(value):
+        return value
+    raise problem("CLAW015", f"a step is named as refund, inside a runbook as pack.check, not {shown(value)}")
+
+
 def check_event(value: str) -> str:
     """Return `value` if it can name an event: words joined by dots."""
     if not EVENT.match(value):
@@ -203,6 +210,11 @@ Place = Annotated[
 ]
 Name = Annotated[str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": _NAME})]
 RoleName = Annotated[str, AfterValidator(check_role), WithJsonSchema({"type": "string", "pattern": _NAME})]
+StepPath = Annotated[
+    str,
+    AfterValidator(check_step_path),
+    WithJsonSchema({"type": "string", "pattern": rf"{_NAME[:-1]}(\.[a-z][a-z0-9_]*)*$"}),
+]
 Event = Annotated[
     str,
     AfterValidator(check_event),

@@ -50,6 +50,9 @@ def test_an_example_is_right(number: int, tmp_path: Path) -> None:
     (tmp_path / "example.claw").write_text(text, encoding="utf-8")
     if not text.startswith("system: dispatch"):
         (tmp_path / "dispatch.claw").write_text(SAMPLE, encoding="utf-8")
+    for other in BLOCKS:  # runbooks begin systems that stand further down
+        if other.startswith("system: pack_line") and other != text:
+            (tmp_path / "pack_line.claw").write_text(other, encoding="utf-8")
     assert [refused.render() for refused in Project(tmp_path).refused] == []
 
 

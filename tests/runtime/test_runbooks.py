@@ -1,4 +1,4 @@
-"""Runbooks inside runbooks: a step begins cases of another system, waits without a process, and goes on with what they come to."""
+"""Runbooks inside runbooks: a step begins cases of another system, and goes on with what they come to."""
 
 from __future__ import annotations
 

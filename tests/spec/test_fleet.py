@@ -10,6 +10,7 @@ import pytest
 from openclaw_dagster.compile.system import compile_system
 from openclaw_dagster.runtime.workspace import Project, Workspace
 from openclaw_dagster.settings import read_settings
+from openclaw_dagster.spec.diagnostics import SpecRefused
 from openclaw_dagster.spec.fleet import dagster_names
 
 ONE = """\
@@ -138,6 +139,62 @@ def test_one_file_is_told_that_its_name_is_taken(folder: Path) -> None:
     assert [one.diagnostics[0].message for one in found.refused] == [
         "the system one is already in zero.claw: give one of them another name"
     ]
+
+
+CALLS = ONE.replace("action: carrier.book", "action: runbook.two")
+CALLED = TWO.replace("source: event\n      of: one.booking.confirmed", "source: manual").replace(
+    "inputs: [event]", "inputs: [payload]"
+)
+
+
+def test_a_runbook_is_a_system_with_one_manual_trigger(folder: Path) -> None:
+    assert told(project(folder, one=CALLS, two=CALLED)) == ""
+
+
+def test_a_runbook_that_is_not_there(folder: Path) -> None:
+    found = project(folder, one=CALLS.replace("runbook.two", "runbook.tow"), two=CALLED)
+    assert told(found) == (
+        "one.claw:8:26: CLAW041 there is no system 'tow' in this folder to start as a runbook\n"
+        "    8 |   - book: {on: picked, action: runbook.tow, emits: booking.confirmed}\n"
+        "      |                                ^\n"
+        "        allowed: one, two\n"
+        "        did you mean two?"
+    ).replace("8:26", "8:32")
+
+
+def test_a_runbook_without_a_door_and_one_with_two(folder: Path) -> None:
+    (none,) = project(
+        folder, one=CALLS.replace(", emits: booking.confirmed", ""), two=ONE.replace("one", "two")
+    ).refused
+    assert none.diagnostics[0].message == "two has no manual trigger: a runbook has one"
+    two = CALLED.replace("triggers:\n", "triggers:\n  - again: {source: manual}\n").replace(
+        "inputs: [payload]", "on: [booked, again], inputs: [payload]"
+    )
+    (twice,) = project(folder, one=CALLS, two=two).refused
+    assert twice.diagnostics[0].message == "two has 2 manual triggers: a runbook has one"
+
+
+def test_runbooks_that_start_each_other(folder: Path) -> None:
+    back = CALLED.replace("action: oms.update", "action: runbook.three")
+    three = CALLED.replace("system: two", "system: three").replace(
+        "action: oms.update", "action: runbook.two"
+    )
+    found = project(folder, one=CALLS, two=back, three=three)
+    assert [one.diagnostics[0].message for one in found.refused] == [
+        "these runbooks start each other for ever: three → two → three",
+        "these runbooks start each other for ever: two → three → two",
+    ]
+    (itself,) = project(
+        folder, two=back.replace("runbook.three", "runbook.two"), three=ONE.replace("one", "three")
+    ).refused
+    assert itself.diagnostics[0].message == "these runbooks start each other for ever: two → two"
+
+
+def test_no_adapter_is_called_runbook(folder: Path) -> None:
+    (folder / "adapters").mkdir()
+    (folder / "adapters" / "runbook.yaml").write_text("operations: {two: {effect: read}}\n")
+    with pytest.raises(SpecRefused, match="CLAW016 runbook is what systems are begun by"):
+        project(folder)
 
 
 def test_the_names_that_are_compared_are_those_that_dagster_sees(folder: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from openclaw_dagster.spec.diagnostics import Findings, Mark
 from openclaw_dagster.spec.draft import Draft
 from openclaw_dagster.spec.expressions import ExpressionError, compile_expression, compile_template
 from openclaw_dagster.spec.reader import Node
+from openclaw_dagster.spec.runbooks import runbook_of
 
 
 def check_expression(findings: Findings, text: str, names: frozenset[str] | None, mark: Mark) -> None:
@@ -61,6 +62,10 @@ def find_operation(draft: Draft, name: str, mark: Mark) -> Operation | None:
     operation = draft.catalog.get(name)
     if operation is not None:
         return operation
+    if runbook_of(name) is not None:
+        problem = f"{name} is begun by a step under action, and by nothing else"
+        draft.findings.add(mark, "CLAW041", problem)
+        return None
     adapter = name.split(".")[0]
     same = [known for known in draft.catalog if known.startswith(f"{adapter}.")]
     hint = "" if same else f"or describe the adapter in adapters/{adapter}.yaml"

@@ -10,6 +10,7 @@ from openclaw_dagster.spec.checks.payloads import Payloads
 from openclaw_dagster.spec.diagnostics import Mark
 from openclaw_dagster.spec.draft import Draft
 from openclaw_dagster.spec.model import Decision, Step
+from openclaw_dagster.spec.runbooks import runbook_of
 from openclaw_dagster.spec.scenarios import (
     CASE,
     CASE_STATES,
@@ -76,10 +77,21 @@ class _Check:
             case "hold" | "release":
                 actions = {step.action for step in self.draft.steps}
                 self._known(place, "system or action of this file", what, [self.draft.name, *sorted(actions)])
-            case _ if not self._known(place, "step", what, self.draft.names("execution")):
+            case _ if not self._step(place, what):
                 pass
             case "approve" | "acknowledge" | "deny" if what in self.steps:
                 self._check_answer(place, deed, self.steps[what])
+
+    def _step(self, place: tuple[str | int, ...], what: str) -> bool:
+        """Tell whether a step is there; what stands inside a runbook is known when the scenario is played."""
+        first, inside, _ = what.partition(".")
+        if not inside:
+            return self._known(place, "step", what, self.draft.names("execution"))
+        runbooks = [step.name for step in self.draft.steps if step.runbook]
+        if first not in self.draft.names("execution") or first in runbooks:
+            return self._known(place, "step that is a runbook", first, runbooks)
+        self._add(place, f"{first} is no runbook, so no step stands inside it")
+        return False
 
     def _check_answer(self, place: tuple[str | int, ...], deed: Deed, step: Step) -> None:
         word = deed.deed[0]
@@ -184,7 +196,12 @@ class _Check:
 
 
 def _actions(draft: Draft) -> list[str]:
-    """Return every action that the system may call, as far as its contracts are known."""
+    """Return every action that the system may call, as far as its contracts are known.
+
+    What its runbooks call stands in other files: with one of them, that may be any action there is.
+    """
+    if any(step.runbook for step in draft.steps):
+        return sorted(name for name in draft.catalog if runbook_of(name) is None)
     named = {step.action for step in draft.steps} | {step.undo for step in draft.steps if step.undo}
     named |= {source.read for source in draft.data.sources} if draft.data else set()
     return sorted(name for name in named if name in draft.catalog)

@@ -30,13 +30,14 @@ def check_steps(draft: Draft) -> None:
         if step.arguments is not None:
             own = {step.item} if step.foreach is not None else set()
             check_template(draft.findings, draft.says(*owner)["with"], names | own)
-        check_runbook(draft, step)
         if step.dead_letter is not None and not step.dead_letter.startswith("queue://"):
             problem = (
                 f"{step.dead_letter!r} keeps nothing: dead letters go to a queue, such as queue://ops.dlq"
             )
             draft.findings.add(draft.value(*owner, "dead_letter"), "CLAW018", problem)
-        _check_action(draft, step)
+        check_runbook(draft, step)
+        if step.runbook is None:
+            _check_action(draft, step)
 
 
 def _check_action(draft: Draft, step: Step) -> None:
