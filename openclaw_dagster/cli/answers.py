@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openclaw_dagster.cli import output
+from openclaw_dagster.cli.caller import Nobody, named
 from openclaw_dagster.cli.case import find_case
 from openclaw_dagster.cli.output import AsJson
 from openclaw_dagster.cli.place import opened_ledger, opened_shop, user
 from openclaw_dagster.clock import span
 from openclaw_dagster.errors import ClawError
-from openclaw_dagster.settings import variable
 
 if TYPE_CHECKING:
     from openclaw_dagster.runtime.workspace import Workspace
@@ -32,12 +32,6 @@ As = Annotated[
     str | None,
     typer.Option("--as", help="Who answers, in the environment development; elsewhere CLAW_TOKEN says it."),
 ]
-
-
-class Nobody(ClawError):
-    """Nobody knows who answers: {repair}."""
-
-    code = "CLAW715"
 
 
 class NotTaken(ClawError):
@@ -271,23 +265,12 @@ def _person(shop: Workspace, case_id: str, step: str, verdict: Any, said: str | 
 
 def _named(shop: Workspace, said: str | None) -> str:
     """Return whom the token of CLAW_TOKEN belongs to, or in development whoever says so."""
-    from openclaw_dagster.store.tokens import Tokens
-
-    text = variable("CLAW_TOKEN")
-    if text:
-        token = Tokens(shop.ledger.database, shop.clock).find(text, "token")
-        if token is None or "approver" not in token.claims.get("levels", ()):
-            raise Nobody(
-                repair="CLAW_TOKEN is no live token with the level approver: `claw token create` makes one"
-            )
-        return token.person
-    if said and shop.settings.environment == "development":
-        return said
-    if said:
-        raise Nobody(repair="--as is for the environment development; set CLAW_TOKEN to a token of yours")
-    raise Nobody(
-        repair="set CLAW_TOKEN to a token of yours, or in development say --as and an id under `people`"
-    )
+    found = named(shop, said, level="approver")
+    if found is None:
+        raise Nobody(
+            repair="set CLAW_TOKEN to a token of yours, or in development say --as and an id under `people`"
+        )
+    return found
 
 
 def _fields(said: list[str] | None) -> dict[str, str]:

@@ -108,8 +108,10 @@ def _read(body: bytes) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def enter(shop: Workspace, system: System, trigger: ManualTrigger, payload: dict[str, Any]) -> Delivered:
-    """Write one event of a manual trigger into the ledger; PayloadRefused when it does not fit."""
+def enter(
+    shop: Workspace, system: System, trigger: ManualTrigger, payload: dict[str, Any], who: str
+) -> Delivered:
+    """Write one event of a manual trigger into the ledger, asked for by `who`; PayloadRefused when it does not fit."""
     from openclaw_dagster.adapters.schemas import first_mismatch
     from openclaw_dagster.cli.place import case_url
     from openclaw_dagster.cli.sample import schema_of
@@ -128,7 +130,7 @@ def enter(shop: Workspace, system: System, trigger: ManualTrigger, payload: dict
         )
     except BodyRefused as refused:
         raise PayloadRefused(trigger=name, problem=str(refused).rstrip(".")) from refused
-    (receipt,) = shop.ledger.receive([arrival(system, trigger, payload, key)])
+    (receipt,) = shop.ledger.receive([arrival(system, trigger, payload, key, requester=who)])
     url = case_url(shop.settings, receipt.case_id) if receipt.case_id else None
     return Delivered(0, True, False, receipt.case_id, receipt.duplicate, url)
 

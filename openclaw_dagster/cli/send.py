@@ -11,7 +11,7 @@ from rich.text import Text
 
 from openclaw_dagster.cli import output
 from openclaw_dagster.cli.output import AsJson
-from openclaw_dagster.cli.place import opened_shop
+from openclaw_dagster.cli.place import opened_shop, user
 from openclaw_dagster.clock import span
 
 if TYPE_CHECKING:
@@ -53,9 +53,18 @@ def send(
         bool, typer.Option("--wait", "-w", help="Follow each case until it rests, and say how it ended.")
     ] = False,
     patience: Annotated[float, typer.Option(min=0, help="Seconds --wait follows one case.")] = 120,
+    who: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            help="Who begins it by hand, in the environment development; elsewhere CLAW_TOKEN says it, or the account.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Send an event to a system: signed, to the running host; to a manual trigger, straight into the ledger.
+
+    Whoever begins a case by hand has asked for it, and clears none of its checkpoints.
 
     Without a payload a sample is made from the trigger's JSON Schema and its idempotency path.
 
@@ -80,7 +89,7 @@ def send(
         for number in range(1, times + 1):
             one = _payload(chosen, entry, data, file, []) if fresh and number > 1 else payload
             one = renumbered(one, path, number) if path and not fresh else one
-            done = _deliver(shop, chosen, entry, one, url)
+            done = _deliver(shop, chosen, entry, one, url, who)
             shown = done.as_json() | {"payload": one}
             if not as_json:
                 _show(done, one, quiet=times > 5)
@@ -153,13 +162,23 @@ def _payload(
 
 
 def _deliver(
-    shop: Workspace, system: System, trigger: Trigger, payload: dict[str, Any], url: str | None
+    shop: Workspace,
+    system: System,
+    trigger: Trigger,
+    payload: dict[str, Any],
+    url: str | None,
+    who: str | None,
 ) -> Delivered:
+    from openclaw_dagster.cli.caller import named
     from openclaw_dagster.cli.delivery import enter, post
     from openclaw_dagster.spec.triggers import ManualTrigger, WebhookTrigger
 
     if isinstance(trigger, ManualTrigger):
-        return enter(shop, system, trigger, payload)
+        return enter(shop, system, trigger, payload, named(shop, who) or user())
+    if who is not None:
+        raise typer.BadParameter(
+            f"--as is for manual triggers: {trigger.name} hears from its sender who asked"
+        )
     assert isinstance(trigger, WebhookTrigger)
     return post(shop, system, trigger, payload, url or shop.settings.public_url)
 

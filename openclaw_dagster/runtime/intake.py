@@ -43,13 +43,23 @@ class ConditionFailed(ClawError):
 
 
 def arrival(
-    system: System, trigger: Trigger, payload: Mapping[str, Any], key: str, *, traceparent: str | None = None
+    system: System,
+    trigger: Trigger,
+    payload: Mapping[str, Any],
+    key: str,
+    *,
+    traceparent: str | None = None,
+    requester: str = "",
 ) -> Arrival:
-    """Return the event of a trigger, ready for the log; ConditionFailed when its `when` has no value."""
+    """Return the event of a trigger, ready for the log; ConditionFailed when its `when` has no value.
+
+    `requester` is who asked for it where the payload does not say so: whoever began it by hand.
+    """
+    opened = opening(system, trigger, payload, key)
+    opened = replace(opened, requester=requester) if requester else opened
     return Arrival(
         system=system.name, name=trigger.name, source=trigger.source, key=key, payload=payload,
-        retention=system.data.events.retention, openings=(opening(system, trigger, payload, key),),
-        traceparent=traceparent,
+        retention=system.data.events.retention, openings=(opened,), traceparent=traceparent,
     )  # fmt: skip
 
 

@@ -111,8 +111,18 @@ def _residual(shop: Workspace, case: Case | None) -> dict[str, str | None]:
 
 def story(shop: Workspace, cases: Sequence[str], begin: int) -> tuple[str, ...]:
     """Return what happened to the cases, a line for each entry of their journals, timed from the begin."""
-    records = [record for record in history(shop, cases) if record.kind not in _SILENT]
-    return tuple(_line(record.at - begin, record.kind, record.body or {}) for record in records)
+    every = list(history(shop, cases))
+    names = {one: f"case {number}" for number, one in enumerate(dict.fromkeys(r.case_id for r in every), 1)}
+    records = [record for record in every if record.kind not in _SILENT]
+    lines = (_line(record.at - begin, record.kind, record.body or {}) for record in records)
+    return tuple(_named(line, names) for line in lines)
+
+
+def _named(line: str, names: Mapping[str, str]) -> str:
+    """Return a line with its cases by number: their ids are others each time."""
+    for one, name in names.items():
+        line = line.replace(one, name)
+    return line
 
 
 def _line(at: int, kind: str, body: Mapping[str, Any]) -> str:

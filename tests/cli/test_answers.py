@@ -12,6 +12,8 @@ import pytest
 
 from openclaw_dagster.runtime.advance import advance, hold
 from openclaw_dagster.runtime.intake import arrival
+from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.settings import read_settings
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.entries import Kind
 from openclaw_dagster.store.tokens import Tokens
@@ -201,3 +203,39 @@ def test_what_is_on_hold_waits_and_goes_on_when_it_is_released(claw: Claw, keepe
     assert keeper.move(case_id).state == "completed"
     refused = claw("release", "carrier.book", "--reason", "again")
     assert (refused.code, "is not on hold" in refused.err) == (1, True)
+
+
+BY_HAND = """
+system: payback
+version: 1.0.0
+owner: ops_lead
+triggers: [{begin: {source: manual}}]
+decisions: [{pick: {inputs: [payload], table: [{else: true, then: go}], emits: picked}}]
+execution:
+  - pay:
+      {on: picked, action: erp.refund, with: {order: o, amount: 5}, effect: irreversible, checkpoint: {approval: [finance]}}
+data: {events: {store: event-log}}
+observability: {slo: {error_rate: <1%}}
+"""
+
+
+def test_who_begins_a_case_by_hand_has_asked_for_it(claw: Claw, project: Path) -> None:
+    (project / "claw_specs" / "payback.claw").write_text(BY_HAND)
+    one = claw("send", "payback", "--data", "{}", "--as", "fin_1", "--json").json["case"]
+    two = claw("send", "payback", "--data", "{}", "--json").json["case"]
+    shop = Workspace(read_settings())
+    try:
+        claim = shop.ledger.claim("payback", limit=9, lease=60_000, by="test")
+        assert claim is not None
+        advance(hold(shop, claim.id, run_id="run-1", host="test"))
+        asked = [case.facts.requester for name in (one, two) if (case := shop.ledger.case(name)) is not None]
+        assert asked == ["fin_1", ME]
+    finally:
+        shop.close()
+    refused = claw("approve", one, "pay", "--as", "fin_1", "--yes")
+    assert refused.code == 1
+    assert "fin_1 asked for it" in refused.err
+    assert claw("approve", one, "pay", "--as", "fin_2", "--yes").code == 0
+    stranger = claw("send", "dispatch", "--as", "fin_1")
+    assert stranger.code == 2
+    assert "--as is for manual triggers" in stranger.err

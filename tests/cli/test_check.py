@@ -13,7 +13,7 @@ import pytest
 from .conftest import RETURNS, Claw
 
 #: The systems that lie beside the sample.
-EXAMPLES = ("customer_escalation", "inventory_shortage", "stalled_orders")
+EXAMPLES = ("customer_escalation", "inventory_shortage", "recall", "recall_lot", "stalled_orders")
 LAYERS = ("triggers", "decisions", "execution", "data", "observability")
 
 
