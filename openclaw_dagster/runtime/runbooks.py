@@ -68,7 +68,7 @@ def begin(
             place = f"item {number + 1} of {step.name}" if step.foreach else step.name
             raise BadItem(place=place, runbook=system.name, why=wrong)
     fact = case.facts.steps.get(step.name, StepFact("waiting"))
-    keys = [f"{case.id}:{step.name}:{case.redrives}:{index}" for index in range(len(payloads))]
+    keys = [_key(case, step, index) for index in range(len(payloads))]
     digests = [sha256(dumps(payload)) for payload in payloads]
     kept = branches.kept(fact.branches, digests)
     body: dict[str, Any] = {
@@ -84,6 +84,12 @@ def begin(
     new = [index for index in range(len(payloads)) if index not in kept]
     arrivals = [_arrival(batch, case, step, system, trigger, payloads[i], keys[i], i) for i in new]
     return Begins(Entry(Kind.BRANCHED, body), arrivals)
+
+
+def _key(case: Case, step: Step, index: int) -> str:
+    """Return the key of one case: what people know it by, with a mark that no other case's key has."""
+    again = f"/{case.redrives + 1}" if case.redrives else ""
+    return f"{case.key[:80]}/{step.name}/{index + 1}{again}#{case.id[-12:]}"
 
 
 def _called(batch: Batch, case: Case, step: Step) -> tuple[System, ManualTrigger]:

@@ -20,7 +20,7 @@ from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.web.forms import KEY, form_token
 from openclaw_dagster.web.identity import SCOPE
-from openclaw_dagster.web.story import attempts, clock, gist, moment, pretty, record_of, way, words
+from openclaw_dagster.web.story import attempts, clock, gist, in_order, moment, pretty, record_of, way, words
 from openclaw_dagster.web.waiting import waiting_for
 
 FOLDER = Path(__file__).parent / "templates"
@@ -93,6 +93,7 @@ class Pages:
             "version": system.version if system else None, "way": way(system, case),
             "attempts": attempts(journal), "record": record_of(journal), "begun": ledger.begun_by(case),
             "actions": {step.name: step.action for step in system.execution} if system else {},
+            "steps": in_order(system, case),
         }  # fmt: skip
 
     def _version(self, case: Case) -> System | None:

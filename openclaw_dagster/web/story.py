@@ -71,6 +71,13 @@ def way(system: System | None, case: Case) -> list[Node]:
     return nodes
 
 
+def in_order(system: System | None, case: Case) -> dict[str, StepFact]:
+    """Return the steps of a case in the order in which they run."""
+    names = [stage.name for stage in system.stages] if system else []
+    facts = case.facts.steps
+    return {name: facts[name] for name in (*names, *facts) if name in facts}
+
+
 def _ended(fact: StepFact) -> str:
     """Return how many of the cases that a step began have ended."""
     count = len(fact.branches)
