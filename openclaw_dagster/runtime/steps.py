@@ -73,6 +73,8 @@ def take(batch: Batch, cases: Sequence[Case], name: str) -> None:
             case Question() as question:
                 questions.append(question)
     batch.write(at_once, opened)
+    if opened:
+        point("runbook.written")
     attempts += ask(batch, questions)
     _attempt(batch, attempts)
 

@@ -48,6 +48,18 @@ execution:
   - book: {on: picked, needs: [pack], action: carrier.book, undo: carrier.cancel, emits: booked}
   - post: {on: picked, needs: [book], action: erp.post, undo: erp.reverse}
   - seal: {on: picked, needs: [post], action: depot.seal, with: {order: "${order}"}}
+  - label:
+      {on: picked, needs: [seal], action: runbook.label, foreach: "[1, 2]", with: {order: "${order.id}", box: "${item}"}}
+"""
+LABEL = """
+system: label
+version: 1.0.0
+triggers:
+  - begin: {source: manual}
+decisions:
+  - paper: {inputs: [order, box], table: [{else: true, then: white}], emits: chosen}
+execution:
+  - stick: {on: chosen, action: oms.update, with: {order: "${order}", changes: {box: "${box}"}}}
 """
 FAULTS = {
     "carrier": [
@@ -105,7 +117,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         url = request.getfixturevalue("postgres").fresh()
     clock = SharedClock(folder / "clock")
     clock.at = START
-    opened = build(folder, url, SYSTEM, listener(), faults=FAULTS, clock=clock)
+    opened = build(folder, url, SYSTEM, listener(), LABEL, faults=FAULTS, clock=clock)
     yield opened
     check_books(opened)
     opened.close()
@@ -148,6 +160,13 @@ def check(shop: Workspace, cases: dict[str, str]) -> None:
                 operation != "pack"
             ):  # nobody can be asked about a packing, but the same one again does no harm
                 assert all(record.calls == 1 for record in mine), (kind, operation)
+
+    for kind, one in cases.items():
+        found = shop.ledger.begun_by(case(shop, one)).get("label", [])
+        assert [each.state for each in found] == ["completed"] * (0 if kind == "bad" else 2)
+        for each in found:
+            (stuck,) = outside(shop, "oms", "update", about=each.id)
+            assert stuck.calls == 1
 
 
 def fork(shop: Workspace, folder: Path, plan: NthHit) -> int:
