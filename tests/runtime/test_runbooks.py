@@ -10,7 +10,8 @@ from openclaw_dagster.runtime.clearance import Answer, Outcome, Refused, Settled
 from openclaw_dagster.runtime.operations import cancel, redrive
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.store.case import Case
-from openclaw_dagster.store.entries import Kind
+from openclaw_dagster.store.entries import Entry, Kind
+from openclaw_dagster.store.ledger import Change
 
 from .conftest import Open
 from .kit import bodies, case, check_books, drain, kinds, order, outside, pump, write_environment
@@ -305,3 +306,13 @@ def test_a_critical_case_begins_critical_ones(shops: Open) -> None:
     order(shop, "A-1", lines=lines(20), asked_by="shop_7")
     rest(shop)
     assert inner(shop).rank == 0
+
+
+def test_the_ledger_itself_lets_no_runbook_begin_before_its_checkpoint(shops: Open) -> None:
+    shop = shops(WHOLE, LINE, files=FILES)
+    one = order(shop, "A-1", lines=lines(4), asked_by="shop_7")
+    rest(shop)
+    digest = case(shop, one).facts.gates["pack"].digest
+    for clearance in ({}, {"clearance": digest}):
+        entry = Entry(Kind.BRANCHED, {"step": "pack", "key": "k", "cases": [], **clearance})
+        assert shop.ledger.write([Change(one, (entry,))]).lost == {one}
