@@ -150,14 +150,15 @@ def _answer(
     with opened_shop() as shop:
         found = find_case(shop.ledger, case)
         gate = found.facts.gates.get(step)
-        person = _person(shop, found.id, step, verdict, who)
+        person, token = _person(shop, found.id, step, verdict, who)
         if gate is not None and gate.open and not as_json:
             _show(step, gate)
         if not yes and gate is not None and gate.open:
             _ask(step, verdict, as_json=as_json)
         given = Answer(
-            found.id, step, gate.digest if gate else "", person, verdict, "cli", reason, _fields(form)
-        )
+            found.id, step, gate.digest if gate else "", person, verdict, "cli", reason, _fields(form),
+            token=token,
+        )  # fmt: skip
         outcome = answer(shop, given)
     if isinstance(outcome, Refused):
         raise NotTaken(why=outcome.why)
@@ -181,8 +182,8 @@ def skip(case: Case, step: Step, reason: Needed, who: As = None, as_json: AsJson
 
     with opened_shop() as shop:
         found = find_case(shop.ledger, case)
-        person = _person(shop, found.id, step, "skip", who)
-        given = grant(shop, Skip(found.id, step, person, "cli", reason))
+        person, token = _person(shop, found.id, step, "skip", who)
+        given = grant(shop, Skip(found.id, step, person, "cli", reason, token))
         now = shop.clock.now()
     if isinstance(given, NotGranted):
         raise NotTaken(why=given.why)
@@ -258,8 +259,10 @@ def _terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def _person(shop: Workspace, case_id: str, step: str, verdict: Any, said: str | None) -> str:
-    """Return who answers; Nobody, and the journal says so, when that is not known."""
+def _person(
+    shop: Workspace, case_id: str, step: str, verdict: Any, said: str | None
+) -> tuple[str, frozenset[str] | None]:
+    """Return who answers, and what the token may that says so; Nobody, and the journal says so, when that is not known."""
     from openclaw_dagster.runtime.clearance import Answer, refuse
 
     try:
@@ -269,20 +272,18 @@ def _person(shop: Workspace, case_id: str, step: str, verdict: Any, said: str | 
         raise
 
 
-def _named(shop: Workspace, said: str | None) -> str:
+def _named(shop: Workspace, said: str | None) -> tuple[str, frozenset[str] | None]:
     """Return whom the token of CLAW_TOKEN belongs to, or in development whoever says so."""
     from openclaw_dagster.store.tokens import Tokens
 
     text = variable("CLAW_TOKEN")
     if text:
         token = Tokens(shop.ledger.database, shop.clock).find(text, "token")
-        if token is None or "approver" not in token.claims.get("levels", ()):
-            raise Nobody(
-                repair="CLAW_TOKEN is no live token with the level approver: `claw token create` makes one"
-            )
-        return token.person
+        if token is None:
+            raise Nobody(repair="CLAW_TOKEN is no live token: `claw token create --level approver` makes one")
+        return token.person, frozenset(token.claims.get("levels", ()))
     if said and shop.settings.environment == "development":
-        return said
+        return said, None
     if said:
         raise Nobody(repair="--as is for the environment development; set CLAW_TOKEN to a token of yours")
     raise Nobody(

@@ -173,7 +173,8 @@ def test_a_token_says_who_answers(claw: Claw, keeper: Shopkeeper, monkeypatch: p
         return token.id
 
     made("operator")
-    assert "no live token with the level approver" in claw(*words).out
+    assert "the token was not made for answering: it takes the level approver" in claw(*words).out
+    assert refusals(keeper, case_id)[-1][0] == "fin_1"
     tokens.revoke(made("approver"))
     assert claw(*words).code == 1
     made("approver")

@@ -38,8 +38,7 @@ def add_more(environment: dict[str, Any]) -> None:
         "gone_1": {"name": "Somebody who leaves", "email": "gone_1@example.org"},
     }
     environment["roles"]["finance"]["people"].append("gone_1")
-    environment["access"]["viewer"] = {"people": ["viewer_1"]}
-    environment["access"]["approver"]["people"].append("gone_1")
+    environment["access"]["viewer"] = {"people": ["viewer_1", "gone_1"]}
 
 
 @dataclass
