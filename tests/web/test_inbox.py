@@ -79,7 +79,7 @@ def test_a_checkpoint_shows_all_it_takes_to_decide(world: World) -> None:
     page = world["fin_1"].get(world.page()).text
     for words in (
         "erp.refund", "<b>480</b>", "finance or ops_lead", "Finance, second", "Operations lead", "0 of 2",
-        "then escalate", "Requested by", "agent_1", '<option>lost</option>', 'maxlength="400"',
+        "then others are asked too", "Requested by", "agent_1", '<option>lost</option>', 'maxlength="400"',
         "runbook", "&#34;cause&#34;: &#34;lost&#34;", "checkpoint.asked", "Approve</button>", "Deny</button>",
     ):  # fmt: skip
         assert words in page, words
