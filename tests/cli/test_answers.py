@@ -143,6 +143,14 @@ def test_a_step_is_left_out(claw: Claw, keeper: Shopkeeper) -> None:
     assert go_on(keeper, case_id).facts.steps["rebook"].state == "skipped"
 
 
+def test_a_step_without_a_policy_is_never_left_out(claw: Claw, keeper: Shopkeeper) -> None:
+    case_id = stalled(keeper, "lost", "S-1")
+    refused = claw("skip", "S-1", "refund", "--reason", "there is no time", "--as", "lead_1")
+    assert (refused.code, "refund is never skipped" in refused.err) == (1, True)
+    assert [who for who, _ in refusals(keeper, case_id)] == ["lead_1"]
+    assert found(keeper, case_id).state == "awaiting_human"
+
+
 def test_who_nobody_knows_answers_nothing_and_the_journal_says_so(
     claw: Claw, keeper: Shopkeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:

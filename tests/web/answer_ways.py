@@ -259,6 +259,9 @@ WAYS: dict[str, Way] = {
     "by the token of who has left": by_token("gone_1", status=401),
     "by the token of another team": by_token("stock_1", "approver"),
     "by a token in the address": in_the_address,
+    "left out by a token": lambda w: posted(
+        w, w.host.browser(), {"reason": "late"}, f"{w.page()}/skip", **w.token("lead_1", "approver")
+    ),
     "by a token for what was not shown": by_token("fin_1", "approver", digest="0" * 64),
     "a click that nobody signed": clicks("U0FIN1", unsigned=True, status=401),
     "a click signed by somebody else": clicks("U0FIN1", secret="f" * 32, status=401),

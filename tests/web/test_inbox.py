@@ -178,6 +178,19 @@ def test_dagsters_page_has_our_script_and_is_otherwise_as_it_was(world: World) -
     assert (given.status, given.header("content-type")) == (200, "text/javascript; charset=utf-8")
 
 
+def test_the_op_at_which_a_run_rests_links_to_the_page_of_its_request(world: World) -> None:
+    query = """query($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events {
+      ... on ExecutionStepOutputEvent { stepKey metadataEntries { ... on UrlMetadataEntry { url } } } } } } } }"""
+    found = world["agent_1"].graphql(query, {"id": world.parked()}).json["data"]["runOrError"]
+    links = {
+        (event["stepKey"], entry["url"])
+        for event in found["eventConnection"]["events"]
+        for entry in event.get("metadataEntries", ())
+        if "url" in entry
+    }
+    assert ("refund", f"{world.host.url}{world.page()}") in links
+
+
 def test_a_page_that_is_not_as_we_know_it_is_left_alone() -> None:
     for policy, text in (("script-src 'nonce-abc'", "<html>"), ("script-src 'self'", "<head></head>")):
         page = HTMLResponse(text, headers={"Content-Security-Policy": policy})
