@@ -155,10 +155,8 @@ def _answer(
             _show(step, gate)
         if not yes and gate is not None and gate.open:
             _ask(step, verdict, as_json=as_json)
-        given = Answer(
-            found.id, step, gate.digest if gate else "", person, verdict, "cli", reason, _fields(form),
-            token=token,
-        )  # fmt: skip
+        shown, said = gate.digest if gate else "", _fields(form)
+        given = Answer(found.id, step, shown, person, verdict, "cli", reason, said, token=token)
         outcome = answer(shop, given)
     if isinstance(outcome, Refused):
         raise NotTaken(why=outcome.why)

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.xdist_group("e2e_waiting"), pytest.mark.timeout(420)]
 CASES = 500
 #: Megabytes that a whole host may hold more after 250 cases more: the caches of Python and SQLite, and what a warm
 #: worker had not touched before. A process for each case, or a thread that waits for it, would be a hundred times that.
-SLACK = 40
+SLACK = 20
 ACKNOWLEDGED = {
     "version: 1.0.0": "version: 1.0.0\nowner: desk",
     "action: carrier.book": "action: carrier.book\n      checkpoint: {acknowledge: [desk]}",
