@@ -144,14 +144,13 @@ def _answer(
     with opened_shop() as shop:
         found = find_case(shop.ledger, case)
         gate = found.facts.gates.get(step)
-        person = _person(shop, found.id, step, verdict, who)
+        person, token = _person(shop, found.id, step, verdict, who)
         if gate is not None and gate.open and not as_json:
             _show(step, gate)
         if not yes and gate is not None and gate.open:
             _ask(step, verdict, as_json=as_json)
-        given = Answer(
-            found.id, step, gate.digest if gate else "", person, verdict, "cli", reason, _fields(form)
-        )
+        shown, said = gate.digest if gate else "", _fields(form)
+        given = Answer(found.id, step, shown, person, verdict, "cli", reason, said, token=token)
         outcome = answer(shop, given)
     if isinstance(outcome, Refused):
         raise NotTaken(why=outcome.why)
@@ -175,8 +174,8 @@ def skip(case: Case, step: Step, reason: Needed, who: As = None, as_json: AsJson
 
     with opened_shop() as shop:
         found = find_case(shop.ledger, case)
-        person = _person(shop, found.id, step, "skip", who)
-        given = grant(shop, Skip(found.id, step, person, "cli", reason))
+        person, token = _person(shop, found.id, step, "skip", who)
+        given = grant(shop, Skip(found.id, step, person, "cli", reason, token))
         now = shop.clock.now()
     if isinstance(given, NotGranted):
         raise NotTaken(why=given.why)
@@ -252,8 +251,10 @@ def _terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def _person(shop: Workspace, case_id: str, step: str, verdict: Any, said: str | None) -> str:
-    """Return who answers; Nobody, and the journal says so, when that is not known."""
+def _person(
+    shop: Workspace, case_id: str, step: str, verdict: Any, said: str | None
+) -> tuple[str, frozenset[str] | None]:
+    """Return who answers, and what the token may that says so; Nobody, and the journal says so, when that is not known."""
     from openclaw_dagster.runtime.clearance import Answer, refuse
 
     try:
@@ -263,9 +264,9 @@ def _person(shop: Workspace, case_id: str, step: str, verdict: Any, said: str | 
         raise
 
 
-def _named(shop: Workspace, said: str | None) -> str:
+def _named(shop: Workspace, said: str | None) -> tuple[str, frozenset[str] | None]:
     """Return whom the token of CLAW_TOKEN belongs to, or in development whoever says so."""
-    found = named(shop, said, level="approver")
+    found = named(shop, said)
     if found is None:
         raise Nobody(
             repair="set CLAW_TOKEN to a token of yours, or in development say --as and an id under `people`"

@@ -17,20 +17,19 @@ class Nobody(ClawError):
     code = "CLAW715"
 
 
-def named(shop: Workspace, said: str | None, *, level: str | None = None) -> str | None:
-    """Return whom the token of CLAW_TOKEN belongs to, or in development whoever says so; None for nobody; Nobody.
+def named(shop: Workspace, said: str | None) -> tuple[str, frozenset[str] | None] | None:
+    """Return whom the token of CLAW_TOKEN belongs to, with its levels, or in development whoever says so; Nobody.
 
-    `level` is what the token has to be good for, where that matters.
+    None when neither says anything.
     """
     from openclaw_dagster.store.tokens import Tokens
 
     text = variable("CLAW_TOKEN")
     if text:
         token = Tokens(shop.ledger.database, shop.clock).find(text, "token")
-        if token is None or (level is not None and level not in token.claims.get("levels", ())):
-            good = f"live token with the level {level}" if level else "live token"
-            raise Nobody(repair=f"CLAW_TOKEN is no {good}: `claw token create` makes one")
-        return token.person
+        if token is None:
+            raise Nobody(repair="CLAW_TOKEN is no live token: `claw token create --level approver` makes one")
+        return token.person, frozenset(token.claims.get("levels", ()))
     if said and shop.settings.environment != "development":
         raise Nobody(repair="--as is for the environment development; set CLAW_TOKEN to a token of yours")
-    return said
+    return (said, None) if said else None

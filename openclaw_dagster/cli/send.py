@@ -174,7 +174,8 @@ def _deliver(
     from openclaw_dagster.spec.triggers import ManualTrigger, WebhookTrigger
 
     if isinstance(trigger, ManualTrigger):
-        return enter(shop, system, trigger, payload, named(shop, who) or user())
+        person, _ = named(shop, who) or (user(), None)
+        return enter(shop, system, trigger, payload, person)
     if who is not None:
         raise typer.BadParameter(
             f"--as is for manual triggers: {trigger.name} hears from its sender who asked"

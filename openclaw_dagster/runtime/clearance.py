@@ -10,7 +10,9 @@ from openclaw_dagster.runtime.intake import announce_answer
 from openclaw_dagster.runtime.people import members, person_of
 from openclaw_dagster.runtime.trouble import short
 from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.spec.environment import Environment
 from openclaw_dagster.spec.gates import FormField
+from openclaw_dagster.spec.login import Level
 from openclaw_dagster.spec.model import Step
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.entries import Entry, Kind
@@ -18,6 +20,8 @@ from openclaw_dagster.store.gates import GateFact
 from openclaw_dagster.store.ledger import Change
 
 Verdict = Literal["approve", "acknowledge", "deny"]
+#: The level that lets a token answer for its person.
+ANSWERS: Level = "approver"
 #: How often an answer is judged anew because the case changed while it was judged.
 MOST_TRIES = 50
 #: How many refusals one case's journal keeps: a flood of them must not fill it.
@@ -39,6 +43,7 @@ class Answer:
     request: int | None = (
         None  # which request was shown; None where the channel shows only the one that stands
     )
+    token: frozenset[str] | None = None  # what the token may that speaks for the person; None: they speak
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,8 @@ def _outcome(case: Case, given: Answer, why: str | None) -> Outcome:
 def refusal(shop: Workspace, case: Case, gate: GateFact | None, given: Answer) -> str | None:
     """Decide the one question whether an answer counts; return why it does not, or None when it does."""
     environment = shop.environment
-    if given.person not in environment.people:
-        return f"{given.person or 'somebody without a name'} is not one of the people of this environment"
+    if (why := unheard(environment, given.person, given.token)) is not None:
+        return why
     if gate is None:
         return f"{given.step} of this case asks nobody for anything"
     if given.person not in members(environment, gate.roles):
@@ -147,11 +152,24 @@ def refusal(shop: Workspace, case: Case, gate: GateFact | None, given: Answer) -
     return _form_problem(shop.version(case.digest).step(given.step), given.form)
 
 
-def objection(shop: Workspace, case: Case, step: str, person: str) -> str | None:
+def unheard(environment: Environment, person: str, token: frozenset[str] | None) -> str | None:
+    """Return why a word counts for nothing, whatever it says: it is nobody's, or comes by a token not made for it."""
+    if person not in environment.people:
+        return f"{person or 'somebody without a name'} is not one of the people of this environment"
+    if token is not None and ANSWERS not in token:
+        return f"the token was not made for answering: it takes the level {ANSWERS}"
+    return None
+
+
+def objection(
+    shop: Workspace, case: Case, step: str, person: str, token: frozenset[str] | None = None
+) -> str | None:
     """Return why a person may answer the request of a step in no way whatever, or None when they may."""
     gate = case.facts.gates.get(step)
     # a denial with a reason for what stands there is refused for nothing but who says it
-    trial = Answer(case.id, step, gate.digest if gate else "", person, "deny", "page", "a reason")
+    trial = Answer(
+        case.id, step, gate.digest if gate else "", person, "deny", "page", "a reason", token=token
+    )
     return refusal(shop, case, gate, trial)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from openclaw_dagster.errors import ClawError
-from openclaw_dagster.runtime.clearance import too_many
+from openclaw_dagster.runtime.clearance import too_many, unheard
 from openclaw_dagster.runtime.people import members, person_of
 from openclaw_dagster.runtime.scope import SourceTrouble, Time, looked_up, scope
 from openclaw_dagster.runtime.trouble import short
@@ -27,6 +27,7 @@ class Skip:
     person: str
     channel: str
     reason: str
+    token: frozenset[str] | None = None  # what the token may that speaks for the person; None: they speak
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def _judge(shop: Workspace, case: Case, given: Skip) -> SkipPolicy | str:
     """Decide the one question whether a step may be left out; return the policy that allows it, or why not."""
     if case.ended:
         return f"the case is {case.state}"
-    if given.person not in shop.environment.people:
-        return f"{given.person or 'somebody without a name'} is not one of the people of this environment"
+    if (why := unheard(shop.environment, given.person, given.token)) is not None:
+        return why
     system = shop.version(case.digest)
     step = next((one for one in system.execution if one.name == given.step), None)
     if step is None:

@@ -120,7 +120,7 @@ class Holders(Frozen):
 
 
 class Access(Frozen):
-    """What people may do with the host; which of them answer for a role of a system, `roles` says."""
+    """What people may see and do with the host; who answers checkpoints, `roles` says and nothing else."""
 
     viewer: Holders = Field(default=Holders(), description="See systems, cases and runs.")
     operator: Holders = Field(
@@ -128,10 +128,11 @@ class Access(Frozen):
         description="See; launch, repeat and end runs; start and stop schedules and sensors.",
     )
     approver: Holders = Field(
-        default=Holders(), description="See; answer the checkpoints of roles the person has."
+        default=Holders(),
+        description="See. Who answers for a role, `roles` says; a token answers only with this level.",
     )
     auditor: Holders = Field(
-        default=Holders(), description="See everything, logs and debug files too; answer nothing."
+        default=Holders(), description="See everything, logs and debug files too; change nothing."
     )
     admin: Holders = Field(
         default=Holders(),
@@ -140,20 +141,18 @@ class Access(Frozen):
 
     def levels(self, person: str, groups: frozenset[str]) -> frozenset[Level]:
         """Return the levels that name the person, one of the groups, or everyone."""
-        named: dict[Level, Holders] = {
+        return frozenset(
+            level
+            for level, held in self.held().items()
+            if held.everyone or person in held.people or not groups.isdisjoint(held.groups)
+        )
+
+    def held(self) -> dict[Level, Holders]:
+        """Return who has each level."""
+        return {
             "viewer": self.viewer,
             "operator": self.operator,
             "approver": self.approver,
             "auditor": self.auditor,
             "admin": self.admin,
         }
-        return frozenset(
-            level
-            for level, held in named.items()
-            if held.everyone or person in held.people or not groups.isdisjoint(held.groups)
-        )
-
-    def named(self) -> frozenset[str]:
-        """Return the ids of all people who are named here."""
-        held = (self.viewer, self.operator, self.approver, self.auditor, self.admin)
-        return frozenset(name for one in held for name in one.people)

@@ -15,13 +15,15 @@ KNOWN_BY = ("email", "slack", "sub")
 
 
 def check_people(findings: Findings, root: Node, environment: Environment) -> None:
-    """Roles have people who are there, and no two ids are one person, who would count twice."""
+    """Roles and levels have people who are there, and no two ids are one person, who would count twice."""
     people = root.at(("people",))  # as they are written, so that one that is not right is told once
     known = people.value if people is not None and isinstance(people.value, dict) else {}
-    for name, role in environment.roles.items() if known or not findings.found else ():
-        for index, person in enumerate(role.people):
+    held = {("roles", name): role.people for name, role in environment.roles.items()}
+    held |= {("access", level): one.people for level, one in environment.access.held().items()}
+    for place, ids in held.items() if known or not findings.found else ():
+        for index, person in enumerate(ids):
             if person not in known:
-                mark = root.value_mark(("roles", name, "people", index))
+                mark = root.value_mark((*place, "people", index))
                 findings.add(mark, CODE, f"{person!r} is none of the people", allowed=known, said=person)
     seen = {name: name for name in environment.people}
     for name, body in environment.people.items():

@@ -12,7 +12,6 @@ Levels: TypeAlias = frozenset[Level]
 
 VIEWER: Levels = frozenset({"viewer"})
 OPERATOR: Levels = frozenset({"operator"})
-APPROVER: Levels = frozenset({"approver"})
 READER: Levels = frozenset({"operator", "auditor"})
 ADMIN: Levels = frozenset({"admin"})
 NOBODY: Levels = frozenset()

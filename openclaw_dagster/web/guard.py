@@ -77,6 +77,8 @@ class Guard:
                 refused = verdict if isinstance(verdict, Refused) else None
         elif visit.identity is not None:
             scope[SCOPE] = visit.identity
+        if refused is None and not place.taken:  # the router answers 405
+            await self._enter(scope, "this address takes no such method")
         if refused is not None:
             await self._refuse(scope, receive, send, refused)
         elif scope["type"] == "websocket":
@@ -136,15 +138,19 @@ class Guard:
             "refused %s %r by %s: %s", scope.get("method", "websocket"), scope["path"][:200],
             who.person if who else "nobody", refused.why,
         )  # fmt: skip
-        if scope.get("method") not in SAFE:  # it would have changed something
-            what = f"{scope.get('method', 'websocket')} {scope['path'][:300]}"
-            person = who.person if who else ""
-            await self.blotter.enter(what, refused.why, person=person, address=client_of(scope))
+        await self._enter(scope, refused.why)
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": refused.why[:100]})
             return
         answer = self.answer(scope, refused)
         await answer(scope, receive, self._dressed(scope, send))
+
+    async def _enter(self, scope: Scope, why: str) -> None:
+        """Write down what is not done for somebody, if it would have changed something."""
+        if scope.get("method") in SAFE:
+            return
+        who, what = scope.get(SCOPE), f"{scope.get('method', 'websocket')} {scope['path'][:300]}"
+        await self.blotter.enter(what, why, person=who.person if who else "", address=client_of(scope))
 
     def answer(self, scope: Scope, refused: Refused) -> Response:
         """Return a refusal as its reader understands it: a page for people, JSON for programs."""

@@ -35,6 +35,11 @@ class Identity:
     roles: frozenset[str] = frozenset()  # roles of the systems that `roles` gives the person
     token: str | None = None  # id of the session or API token
 
+    @property
+    def token_levels(self) -> frozenset[Level] | None:
+        """What a program may that came with a token for somebody; None when they are there themselves."""
+        return self.levels if self.how == "token" else None
+
 
 #: Who asks on loopback when the environment has no `login:`; nobody in particular, so it cannot approve.
 LOCAL = Identity("local", "this machine", frozenset({"viewer", "operator", "auditor", "admin"}), "local")

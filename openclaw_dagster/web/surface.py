@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from starlette.routing import BaseRoute, Match, Mount, Route, WebSocketRoute
@@ -21,6 +21,7 @@ class Place:
 
     kind: Kind
     doing: Doing
+    taken: bool = True  # whether a route takes the method as well
 
 
 def _known(levels: Levels) -> tuple[Kind, Levels]:
@@ -92,7 +93,9 @@ def place_of(routes: Sequence[BaseRoute], scope: Scope) -> Place:
             return _place(route, scope)
         if match is Match.PARTIAL and partial is None:
             partial = route
-    return _place(partial, scope) if partial is not None else Place("known", Doing(scope["path"], ADMIN))
+    if partial is not None:
+        return replace(_place(partial, scope), taken=False)
+    return Place("known", Doing(scope["path"], ADMIN))
 
 
 def _place(route: BaseRoute, scope: Scope) -> Place:

@@ -145,6 +145,14 @@ def test_a_step_is_left_out(claw: Claw, keeper: Shopkeeper) -> None:
     assert go_on(keeper, case_id).facts.steps["rebook"].state == "skipped"
 
 
+def test_a_step_without_a_policy_is_never_left_out(claw: Claw, keeper: Shopkeeper) -> None:
+    case_id = stalled(keeper, "lost", "S-1")
+    refused = claw("skip", "S-1", "refund", "--reason", "there is no time", "--as", "lead_1")
+    assert (refused.code, "refund is never skipped" in refused.err) == (1, True)
+    assert [who for who, _ in refusals(keeper, case_id)] == ["lead_1"]
+    assert found(keeper, case_id).state == "awaiting_human"
+
+
 def test_who_nobody_knows_answers_nothing_and_the_journal_says_so(
     claw: Claw, keeper: Shopkeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +183,8 @@ def test_a_token_says_who_answers(claw: Claw, keeper: Shopkeeper, monkeypatch: p
         return token.id
 
     made("operator")
-    assert "no live token with the level approver" in claw(*words).out
+    assert "the token was not made for answering: it takes the level approver" in claw(*words).out
+    assert refusals(keeper, case_id)[-1][0] == "fin_1"
     tokens.revoke(made("approver"))
     assert claw(*words).code == 1
     made("approver")

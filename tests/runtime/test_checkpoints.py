@@ -111,6 +111,7 @@ def test_whoever_asked_for_it_never_answers(shops: Open, asked_by: str) -> None:
         ("agent_1", {}, "answered by finance or ops_lead"),
         ("stranger", {}, "not one of the people"),
         ("", {}, "somebody without a name"),
+        ("fin_1", {"token": frozenset({"operator"})}, "the token was not made for answering"),
         ("fin_1", {"digest": "0" * 64}, "not what would run now"),
         ("fin_1", {"verdict": "acknowledge"}, "one of deny, approve"),
         ("fin_1", {"verdict": "deny", "reason": " "}, "say why"),

@@ -143,9 +143,13 @@ class Hosted:
 
     def __init__(
         self, folder: Path, patch: pytest.MonkeyPatch, environment: str | None, *, name: str = "development",
-        database: str | None = None, public: str | None = None,
+        database: str | None = None, public: str | None = None, queued: bool = True,
     ) -> None:  # fmt: skip
-        """Start it with the sample and these people; without them, with all the examples and their people."""
+        """
+        Start it with the sample and these people; without them, with all the examples and their people.
+
+        There is no daemon, so what somebody launches stands in the queue unless it is not `queued`.
+        """
         specs, home = folder / "specs", folder / "home"
         if environment is None:
             shutil.copytree(SPECS, specs)
@@ -159,7 +163,12 @@ class Hosted:
         self.url = public or f"http://127.0.0.1:{self.port}"
         dagster = home / "dagster"
         dagster.mkdir(parents=True)
-        (dagster / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        at_once = (
+            ""
+            if queued
+            else "run_coordinator: {module: dagster._core.run_coordinator, class: DefaultRunCoordinator}\n"
+        )
+        (dagster / "dagster.yaml").write_text("telemetry: {enabled: false}\n" + at_once)
         for variable, value in {
             "CLAW_HOME": str(home), "CLAW_SPECS": str(specs), "CLAW_ENVIRONMENT": name, "DAGSTER_HOME": str(dagster),
             "PYTHONPATH": str(ROOT),

@@ -45,7 +45,7 @@ def counted(world: World, person: str) -> tuple[int, int]:
 
 
 def test_what_waits_for_whom(world: World) -> None:
-    """Nothing waits for whom it was asked by, for another team, or for whose level does not include answering."""
+    """Nothing waits for whom it was asked by, or for somebody of another team."""
     assert [counted(world, person) for person in ("fin_1", "lead_1", "agent_1", "agent_2", "viewer_1")] == [
         (2, 3), (1, 3), (0, 3), (1, 3), (0, 3),
     ]  # fmt: skip
@@ -79,7 +79,7 @@ def test_a_checkpoint_shows_all_it_takes_to_decide(world: World) -> None:
     page = world["fin_1"].get(world.page()).text
     for words in (
         "erp.refund", "<b>480</b>", "finance or ops_lead", "Finance, second", "Operations lead", "0 of 2",
-        "then escalate", "Requested by", "agent_1", '<option>lost</option>', 'maxlength="400"',
+        "then others are asked too", "Requested by", "agent_1", '<option>lost</option>', 'maxlength="400"',
         "runbook", "&#34;cause&#34;: &#34;lost&#34;", "checkpoint.asked", "Approve</button>", "Deny</button>",
     ):  # fmt: skip
         assert words in page, words
@@ -88,7 +88,7 @@ def test_a_checkpoint_shows_all_it_takes_to_decide(world: World) -> None:
 @pytest.mark.parametrize(
     ("person", "name", "why"),
     [
-        ("viewer_1", "S-1", "your level does not include answering"),
+        ("viewer_1", "S-1", "and viewer_1 is neither"),
         ("stock_1", "S-1", "which stock_1 is not|stock_1 is neither"),
         ("lead_1", "S-2", "nobody clears what they asked for themselves"),
     ],
@@ -97,6 +97,11 @@ def test_who_may_not_answer_sees_why_and_no_button(world: World, person: str, na
     page = world[person].get(world.page(name)).text
     assert re.search(f"You cannot answer: .*({why})", page), page
     assert 'name="verdict"' not in page
+
+
+def test_who_has_the_role_may_answer_whatever_their_level(world: World) -> None:
+    """As in Slack, where nobody has a level."""
+    assert 'name="verdict" value="approve"' in world["gone_1"].get(world.page()).text
 
 
 def test_nobody_is_told_that_something_was_recorded_who_said_nothing(world: World) -> None:
@@ -171,6 +176,19 @@ def test_dagsters_page_has_our_script_and_is_otherwise_as_it_was(world: World) -
     assert int(answer.header("content-length")) == len(answer.text.encode())
     given = world.host.browser().get("/claw/badge.js")
     assert (given.status, given.header("content-type")) == (200, "text/javascript; charset=utf-8")
+
+
+def test_the_op_at_which_a_run_rests_links_to_the_page_of_its_request(world: World) -> None:
+    query = """query($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events {
+      ... on ExecutionStepOutputEvent { stepKey metadataEntries { ... on UrlMetadataEntry { url } } } } } } } }"""
+    found = world["agent_1"].graphql(query, {"id": world.parked()}).json["data"]["runOrError"]
+    links = {
+        (event["stepKey"], entry["url"])
+        for event in found["eventConnection"]["events"]
+        for entry in event.get("metadataEntries", ())
+        if "url" in entry
+    }
+    assert ("refund", f"{world.host.url}{world.page()}") in links
 
 
 def test_a_page_that_is_not_as_we_know_it_is_left_alone() -> None:

@@ -339,7 +339,6 @@ LOCAL = "login: {local: true}\n"
         (PEOPLE + OIDC, "production", {"host": "0.0.0.0"}, "set CLAW_PUBLIC_URL"),
         (PEOPLE + OIDC + "", "production", {}, "CLAW_OIDC_SECRET is not set"),
         (OIDC, "production", {"public_url": "https://a.b"}, "gives nobody any level"),
-        (OIDC + "access: {admin: {people: [ann]}}", "production", {}, "names ann, whom `people` does not have"),
         (PEOPLE + "login: {proxy: {addresses: [0.0.0.0/0]}}", "production", {}, "is everybody"),
     ],
 )  # fmt: skip

@@ -38,8 +38,7 @@ def add_more(environment: dict[str, Any]) -> None:
         "gone_1": {"name": "Somebody who leaves", "email": "gone_1@example.org"},
     }
     environment["roles"]["finance"]["people"].append("gone_1")
-    environment["access"]["viewer"] = {"people": ["viewer_1"]}
-    environment["access"]["approver"]["people"].append("gone_1")
+    environment["access"]["viewer"] = {"people": ["viewer_1", "gone_1"]}
 
 
 @dataclass
@@ -49,6 +48,7 @@ class World:
     host: Hosted
     browsers: dict[str, Browser] = field(default_factory=dict)
     cases: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, dict[str, str]] = field(default_factory=dict)
 
     # ── people
 
@@ -132,23 +132,41 @@ class World:
         """Return the run that left the case waiting."""
         return str(self.case(name).facts.first_run)
 
+    def claim(self, name: str) -> str:
+        """Return the claim by which a run last held a case."""
+        journal = self.host.shop.ledger.journal(self.cases[name])
+        return next(str(one.body["claim"]) for one in journal if one.kind is Kind.CLAIMED and one.body)
+
     def launch(
-        self, person: str = "agent_1", selector: Mapping[str, Any] | None = None, **params: Any
-    ) -> None:
+        self, person: str = "agent_1", selector: Mapping[str, Any] | None = None, *, mutation: str = LAUNCH, **params: Any
+    ) -> None:  # fmt: skip
         """Launch a run, as the Launchpad does, and wait for its end."""
         said = {"selector": SELECTOR | (selector or {}), "mode": "default", **params}
-        self.ended(self[person].graphql(LAUNCH, {"p": said}), "launchRun")
+        self._ended(self[person].graphql(mutation, {"p": said}), "launchRun")
 
     def repeat(self, person: str = "agent_1", **params: Any) -> None:
         """Repeat the run that left the case waiting, and wait for the end of it."""
         said = {"parentRunId": self.parked(), **params}
-        self.ended(self[person].graphql(REPEAT, {"p": said}), "launchRunReexecution")
+        self._ended(self[person].graphql(REPEAT, {"p": said}), "launchRunReexecution")
 
-    def ended(self, answer: Answer, name: str) -> None:
+    def again(self, person: str = "agent_1", *, mutation: str = REPEAT, **params: Any) -> None:
+        """Repeat a part of a run, as its page does for chosen steps, and wait for the end of it."""
+        said = {"selector": SELECTOR, "mode": "default", **params}
+        text = mutation.replace("ReexecutionParams!", "ExecutionParams!").replace(
+            "reexecutionParams", "executionParams"
+        )
+        self._ended(self[person].graphql(text, {"p": said}), "launchRunReexecution")
+
+    def _ended(self, answer: Answer, name: str) -> None:
         run = (answer.json.get("data") or {}).get(name, {}).get("run") if answer.status == 200 else None
+        if run is not None:
+            self.finished(run["runId"])
+
+    def finished(self, run: str) -> None:
+        """Wait for the end of a run, whatever that is."""
         end = time.monotonic() + 60
-        while run is not None:
-            found = self["agent_1"].graphql(STATUS, {"id": run["runId"]}).json["data"]["runOrError"]
+        while True:
+            found = self["agent_1"].graphql(STATUS, {"id": run}).json["data"]["runOrError"]
             if found["status"] in ("SUCCESS", "FAILURE", "CANCELED"):
                 return
             assert time.monotonic() < end, found
