@@ -8,7 +8,7 @@ from pathlib import Path
 
 #: What each process is recognised by in its command line; the first that fits.
 MARKS = {
-    "_daemon": "daemon",
+    "warm.daemon": "daemon",
     "grpc": "code",
     "warm.pool": "pool",
     "cli.host": "supervisor",

@@ -104,7 +104,7 @@ class Host:
             self.supervisor.take(first.web)
             threading.Thread(target=self._announce, args=(first.web,), daemon=True).start()
         if "daemon" in self.words.roles:
-            command = python("dagster._daemon", "run", "-w", str(self.settings.home / "workspace.yaml"))
+            command = python("openclaw_dagster.warm.daemon", str(self.settings.home / "workspace.yaml"))
             self.supervisor.take(self._started("daemon", command))
 
     # ── the processes

@@ -13,7 +13,11 @@ class Watch:
         self.seen = self._marks()
 
     def _marks(self) -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in self.folder.rglob("*") if path.is_file()}
+        # what Python keeps of an action's module comes with loading it, and is no change
+        files = (
+            path for path in self.folder.rglob("*") if "__pycache__" not in path.parts and path.is_file()
+        )
+        return {path: path.stat().st_mtime_ns for path in files}
 
     def changed(self) -> bool:
         """Whether a file was changed, came or went since the last look."""

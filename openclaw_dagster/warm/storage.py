@@ -96,7 +96,9 @@ class WarmScheduleStorage(SqliteScheduleStorage):
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> WarmScheduleStorage:
         """Build the storage the way the instance does."""
-        return cls.from_local(inst_data=inst_data, **config_value)
+        made = cls.from_local(inst_data=inst_data, **config_value)
+        assert isinstance(made, cls)
+        return made
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:

@@ -33,7 +33,7 @@ SECRET = "whsec_" + "ZTJlLXNlY3JldC1vZi0yNC1ieXRlcy1vci1tb3Jl"
 ROLES = {
     "claw": ("openclaw_dagster.cli.host",),
     "web": ("openclaw_dagster.cli", "web"),
-    "daemon": ("dagster._daemon", "run"),
+    "daemon": ("openclaw_dagster.warm.daemon",),
     "code": ("dagster", "api", "grpc"),
     "pool": ("openclaw_dagster.warm.pool",),
 }
