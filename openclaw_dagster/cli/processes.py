@@ -27,6 +27,7 @@ HEALTHY = 30.0
 NOISE = re.compile(
     r"^\s|^$|^>$|^Stack Trace:|^Traceback|^The above exception|"
     r"\b(INFO|DEBUG)\b|(Supersession|Beta|Preview)Warning|"
+    r"Reloading definitions from a code server|"  # the host does, with a new one
     r"dagster - ERROR - .*(STEP_FAILURE|RUN_FAILURE|Not executing)|so not trying to catch up$"
 )
 #: What comes before a stack trace; whether it matters shows in the exception after it.
