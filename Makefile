@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: bench bench-kills bench-load bench-peers demo test check format lint types floors docs lock clean
+.PHONY: bench bench-idle bench-kills bench-load bench-peers demo test check format lint types floors docs lock clean
 
 demo: $(VENV)/.installed  ## Start everything on this machine with simulators, and send four orders
 	$(BIN)/claw demo
@@ -63,3 +63,6 @@ bench-kills: $(VENV)/.developer  ## kill -9 of each process during bursts; what 
 
 bench-load: $(VENV)/.developer  ## 20,000 events with a tenfold burst: what is lost, what memory does
 	$(BIN)/python -m bench.load
+
+bench-idle: $(VENV)/.developer  ## 50 systems and nothing to do: what each process holds and uses, at rest and after a burst
+	$(BIN)/python -m bench.idle

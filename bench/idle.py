@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from services.postgres import running as postgres_server  # noqa: E402
 
 from bench import systems  # noqa: E402
 from bench.outside import Carrier, send, settled  # noqa: E402
+from bench.roles import roles  # noqa: E402
 from openclaw_dagster.settings import read_settings  # noqa: E402
 from openclaw_dagster.warm.line import ask, socket_of  # noqa: E402
 
@@ -44,8 +44,6 @@ adapters:
   carrier: {{use: http, url: "http://127.0.0.1:{port}", allow_private: true}}
   oms: {{use: http, url: "http://127.0.0.1:{port}", allow_private: true}}
 """
-#: What each process is recognised by in its command line.
-ROLES = {"_daemon": "daemon", "grpc": "code", "warm.pool": "pool", "web": "web", "cli": "supervisor"}
 
 
 @dataclass
@@ -72,22 +70,10 @@ def names(count: int) -> list[str]:
     return [f"shop_{number:03}" for number in range(count)]
 
 
-def roles(running: systems.Running) -> dict[int, str]:
-    """Return what each process of a host is."""
-    found = {}
-    for pid in running.pids():
-        with contextlib.suppress(OSError):
-            words = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-            found[pid] = next((role for mark, role in ROLES.items() if mark in words), words[:40])
-            if found[pid] == "pool":
-                parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-                found[pid] = f"worker {pid}" if parent in found and found[parent] == "pool" else "pool"
-    return found
-
-
 def by_role(running: systems.Running, figure: Callable[[int], float]) -> dict[str, float]:
     """Return a figure of each process, under what the process is."""
-    found = {role: figure(pid) for pid, role in roles(running).items()}
+    known = roles(running.pids())
+    found = {f"{role} {pid}" if role == "worker" else role: figure(pid) for pid, role in known.items()}
     return {role: found[role] for role in sorted(found)}
 
 

@@ -1,4 +1,4 @@
-"""What each process of a host is: told by its command line, and a worker by its parent, whose copy it is."""
+"""What each process of a host is: told by its command line, and what the pool has forked by its name."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from collections.abc import Iterable
 from pathlib import Path
 
 #: What each process is recognised by in its command line; the first that fits.
-MARKS = {"_daemon": "daemon", "grpc": "code", "warm.pool": "pool", "web": "web", "cli": "supervisor"}
+MARKS = {
+    "warm.daemon": "daemon",
+    "grpc": "code",
+    "warm.pool": "pool",
+    "cli.host": "supervisor",
+    "web": "web",
+    "cli": "supervisor",
+}
+#: And what the pool has forked.
+NAMES = {"claw-code": "code", "claw-worker": "worker"}
 
 
 def roles(pids: Iterable[int]) -> dict[int, str]:
-    """Return what each process of a host is; what the pool has forked is a worker, or reports one's end."""
+    """Return what each process of a host is; what else the pool has forked reports a worker's end."""
     found: dict[int, str] = {}
-    parents: dict[int, int] = {}
     for pid in pids:
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-            parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-            found[pid] = next((role for mark, role in MARKS.items() if mark in words), words[:40])
-    return {
-        pid: "worker" if role == "pool" and found.get(parents[pid]) == "pool" else role
-        for pid, role in found.items()
-    }
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            told = next((role for mark, role in MARKS.items() if mark in words), words[:40])
+            found[pid] = NAMES.get(name, told)
+    return found

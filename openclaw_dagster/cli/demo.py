@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 import urllib.request
-from collections.abc import Callable
 
-from openclaw_dagster.settings import Settings
+from openclaw_dagster.settings import Settings, read_settings
 
 ORDERS = {
     "A-1001": ("is booked at once", {"id": "A-1001", "weight_kg": 2, "service": "standard"}),
@@ -21,7 +19,7 @@ ORDERS = {
 }
 
 
-def send_orders(settings: Settings, say: Callable[[str, str], None], stopping: threading.Event) -> None:
+def send_orders(settings: Settings) -> None:
     """Post the orders, follow their cases in the ledger, and say how each ended."""
     from openclaw_dagster.store.database import Database
     from openclaw_dagster.store.ledger import Ledger
@@ -33,17 +31,18 @@ def send_orders(settings: Settings, say: Callable[[str, str], None], stopping: t
             f"http://{settings.host}:{settings.port}/hooks/dispatch/order_created", {"order": order}
         )
         waiting[key] = answer["case"]
-        say("claw", f"order {key} {what}: {answer['url']}")
+        print(f"order {key} {what}: {answer['url']}")
     begun = time.monotonic()
-    while waiting and not stopping.wait(0.5) and time.monotonic() - begun < 180:
+    while waiting and time.monotonic() - begun < 180:
+        time.sleep(0.5)
         for key, case_id in list(waiting.items()):
             case = ledger.case(case_id)
             if case and case.ended:
                 del waiting[key]
                 why = f" ({case.reason})" if case.reason else ""
-                say("claw", f"order {key} → {case.state.replace('_', ' ')}{why}")
+                print(f"order {key} → {case.state.replace('_', ' ')}{why}")
     if not waiting:
-        say("claw", "redrive the dead letter when its carrier is mended: claw dlq list")
+        print("redrive the dead letter when its carrier is mended: claw dlq list")
     ledger.database.close()
 
 
@@ -52,3 +51,7 @@ def _post(url: str, body: object) -> dict[str, str]:
     with urllib.request.urlopen(request, timeout=10) as answer:
         found: dict[str, str] = json.load(answer)
     return found
+
+
+if __name__ == "__main__":
+    send_orders(read_settings())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,10 @@ from pathlib import Path
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.settings import ADDRESS, Settings, as_variables, inherited, variable
 from openclaw_dagster.store.database import relaxed
+from openclaw_dagster.warm.line import code_socket_of
+
+#: Connections that may wait for a web process; the system's own limit may be lower.
+BACKLOG = 2048
 
 #: What the Dagster instance is told; the storage follows the ledger's database.
 DAGSTER_YAML = """\
@@ -44,7 +46,7 @@ run_storage: {module: openclaw_dagster.warm.storage, class: WarmRunStorage,
   config: {base_dir: {env: DAGSTER_HOME}}}
 event_log_storage: {module: openclaw_dagster.warm.storage, class: WarmEventLogStorage,
   config: {base_dir: {env: DAGSTER_HOME}}}
-schedule_storage: {module: dagster._core.storage.schedules, class: SqliteScheduleStorage,
+schedule_storage: {module: openclaw_dagster.warm.storage, class: WarmScheduleStorage,
   config: {base_dir: {env: DAGSTER_HOME}}}
 """
 POSTGRES = "storage: {postgres: {postgres_url: {env: CLAW_DAGSTER_DATABASE_URL}}}\n"
@@ -100,9 +102,7 @@ def prepare(settings: Settings) -> Home:
         config.write_text(DAGSTER_YAML.format(storage=storage, launcher=LAUNCHERS[settings.launcher]))
     elif any(_class(other) in config.read_text() for other in LAUNCHERS if other != settings.launcher):
         raise OtherLauncher(launcher=settings.launcher, file=config)
-    # a socket's path may have a hundred letters only, whatever the home is called
-    mark = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
-    socket = Path(tempfile.gettempdir()) / f"claw-{os.getuid()}-{mark}.sock"
+    socket = code_socket_of(settings)
     (settings.home / ADDRESS).write_text(settings.public_url)
     workspace = settings.home / "workspace.yaml"
     workspace.write_text(f"load_from:\n  - grpc_server: {{socket: {socket}, location_name: openclaw}}\n")
@@ -114,26 +114,37 @@ def _class(launcher: str) -> str:
 
 
 @contextmanager
-def alone(settings: Settings, *, listens: bool = True) -> Iterator[None]:
-    """Hold this home as its only host: two would take each other's sockets; HomeTaken, PortTaken if it `listens`."""
+def alone(settings: Settings, *, listens: bool = True) -> Iterator[socket.socket | None]:
+    """Hold this home as its only host, for two would take each other's sockets, and the port if it `listens`.
+
+    HomeTaken, PortTaken. What is held is handed on to what this process becomes, and to none that it starts.
+    """
     settings.home.mkdir(parents=True, exist_ok=True)
     with (settings.home / "host.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise HomeTaken(home=settings.home) from None
-        if listens:
-            _check_port(settings)
-        yield
+        os.set_inheritable(lock.fileno(), True)
+        if not listens:
+            yield None
+            return
+        with _listener(settings) as listener:
+            yield listener
 
 
-def _check_port(settings: Settings) -> None:
+def _listener(settings: Settings) -> socket.socket:
+    """Return the socket that web processes accept from, one after another: who calls between two of them waits."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            raise PortTaken(port=settings.port) from None
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise PortTaken(port=settings.port) from None
+    listener.set_inheritable(True)
+    return listener

@@ -27,6 +27,7 @@ HEALTHY = 30.0
 NOISE = re.compile(
     r"^\s|^$|^>$|^Stack Trace:|^Traceback|^The above exception|"
     r"\b(INFO|DEBUG)\b|(Supersession|Beta|Preview)Warning|"
+    r"Reloading definitions from a code server|"  # the host does, with a new one
     r"dagster - ERROR - .*(STEP_FAILURE|RUN_FAILURE|Not executing)|so not trying to catch up$"
 )
 #: What comes before a stack trace; whether it matters shows in the exception after it.
@@ -35,6 +36,8 @@ HEADLINE = re.compile(r"caught an error")
 PASSING = re.compile(r"InactiveRpcError|UserCodeUnreachableError|Error loading repository location")
 #: What stands before the one sentence of a run that failed on purpose; Dagster says it twice.
 FAILURE = re.compile(r"^(\w+\.)+Failure: ")
+#: What a process prints when it can do its work.
+READY = "ready"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 #: Becomes the process it is given, which Linux ends when its parent dies: a supervisor that was killed leaves
@@ -56,6 +59,8 @@ class Child:
     name: str
     command: Sequence[str]
     environment: dict[str, str]
+    shared: tuple[int, ...] = ()  # descriptors it inherits
+    ready: threading.Event = field(default_factory=threading.Event)  # it has said that it is
     process: subprocess.Popen[str] | None = None
     deaths: int = 0
     started: float = 0.0
@@ -71,6 +76,7 @@ class Child:
             text=True,
             errors="replace",
             start_new_session=True,
+            pass_fds=self.shared,
         )
         self.started = time.monotonic()
         assert self.process.stdout is not None
@@ -89,19 +95,33 @@ class Supervisor:
     say: Say
     verbose: bool = False
     children: list[Child] = field(default_factory=list)
+    leaving: list[Child] = field(default_factory=list)  # they end by themselves and are not started again
     stopping: threading.Event = field(default_factory=threading.Event)
 
-    def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> Child:
-        """Start one process and look after it from now on."""
-        child = Child(name, command, environment)
+    def begin(self, child: Child) -> None:
+        """Start a process and show what it says; nobody looks after it yet."""
         child.start(self._tell)
-        self.children.append(child)
-        return child
+
+    def take(self, *children: Child) -> None:
+        """Look after processes from now on."""
+        self.children += children
+
+    def wait(self, child: Child, sign: Callable[[], bool], seconds: float) -> bool:
+        """Wait for a sign of a process; False when it ends before, or the host does."""
+        end = time.monotonic() + seconds
+        while not sign():
+            if not child.alive or self.stopping.is_set() or time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+            self.look()
+        return True
 
     def _tell(self, child: Child, stream: IO[str]) -> None:
         headline = failure = ""
         for line in stream:
             text = COLOUR.sub("", line.rstrip())
+            if text == READY:
+                child.ready.set()
             if self.verbose:
                 self.say(child.name, text)
             elif NOISE.search(text) or text == failure:
@@ -121,6 +141,7 @@ class Supervisor:
     def look(self) -> None:
         """Start again what died; the wait grows while it keeps dying."""
         now = time.monotonic()
+        self.leaving = [child for child in self.leaving if child.alive]
         for child in self.children:
             if child.alive:
                 if child.deaths and now - child.started > HEALTHY:
@@ -136,14 +157,6 @@ class Supervisor:
                 child.due = 0.0
                 child.start(self._tell)
 
-    def restart(self, *names: str) -> None:
-        """End processes and start them anew, as when the files they loaded have changed."""
-        children = [child for child in self.children if child.name in names]
-        self._end(children)
-        for child in children:
-            child.due = 0.0
-            child.start(self._tell)
-
     def run(self, every: Callable[[], None] = lambda: None) -> None:
         """Look after the processes until told to stop; `every` is called about once a second."""
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -152,13 +165,20 @@ class Supervisor:
             self.look()
             every()
 
+    def leave(self, child: Child, number: int) -> None:
+        """Send a process the signal by which it finishes what it has begun; it may take its time."""
+        self.children.remove(child)
+        self.leaving.append(child)
+        _signal(child, number)
+
     def stop(self) -> None:
         """End every process, the last started first."""
-        self._end(list(reversed(self.children)))
+        self.end([*reversed(self.children), *self.leaving])
 
-    def _end(self, children: Sequence[Child]) -> None:
+    def end(self, children: Sequence[Child], number: int = signal.SIGINT) -> None:
+        """End processes, and no longer look after them; those that do not stop are killed."""
         for child in children:
-            _signal(child, signal.SIGINT)
+            _signal(child, number)
         deadline = time.monotonic() + PATIENCE
         for child in children:
             if child.process is None:
@@ -169,6 +189,7 @@ class Supervisor:
                 self.say("claw", f"{child.name} does not stop; it is killed")
             _signal(child, signal.SIGKILL)
             child.process.wait()
+        self.children = [child for child in self.children if child not in children]
 
 
 def _signal(child: Child, number: int) -> None:

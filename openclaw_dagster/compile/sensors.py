@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.tags import SYSTEM, lineage, run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
+from openclaw_dagster.warm.launcher import idle_of
 from openclaw_dagster.warm.limits import Room
 from openclaw_dagster.warm.turns import turns
 
@@ -22,6 +24,15 @@ def dispatch_sensor(shop: Workspace, system: System) -> dg.SensorDefinition:
     """Return the sensor of a system; stopping it in the Dagster UI pauses the system."""
 
     def tick(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        # most looks find nothing: an instance is opened for those that do, and this asks for none
+        if not shop.ledger.due([system.name]).systems:
+            yield dg.SkipReason("no case is due")
+            return
+        try:
+            idle_of(context.instance.run_launcher)
+        except ClawError as away:
+            yield dg.SkipReason(str(away))
+            return
         # what is claimed and waits in Dagster's queue would outlive its lease: no more than may begin at once
         room = Room(context.instance)
         tags, most = {SYSTEM: system.name}, min(MOST, room.free())
@@ -32,8 +43,7 @@ def dispatch_sensor(shop: Workspace, system: System) -> dg.SensorDefinition:
             asked += 1
             yield dg.RunRequest(run_key=claim.id, tags={**run_tags(claim), **lineage(claim)})
         if not asked:
-            due = shop.ledger.due([system.name]).systems
-            yield dg.SkipReason("the limits of dagster.yaml leave no room" if due else "no case is due")
+            yield dg.SkipReason("the limits of dagster.yaml leave no room, or others took what was due")
 
     return dg.SensorDefinition(
         name=f"{system.name}_dispatch",

@@ -2,6 +2,9 @@
 
 launcher    hands a run to the pool, or to Dagster's own launcher when it is down
 pool        the process that keeps warm workers
+code        the code server, forked from the pool
+kin         names of forked processes, and their end
+daemon      Dagster's daemon over kept connections
 worker      executes one run after another
 hosts       a Dagster run launcher that hands runs to Celery workers on other machines
 hands       what such a worker executes

@@ -18,9 +18,19 @@ class PoolDown(Exception):
 
 
 def socket_of(settings: Settings) -> Path:
-    """Return the pool's socket; its path may have a hundred letters only, whatever the home is called."""
+    """Return where the pool of a home is asked."""
+    return _socket("claw-pool", settings)
+
+
+def code_socket_of(settings: Settings) -> Path:
+    """Return where the code server of a home is asked."""
+    return _socket("claw", settings)
+
+
+def _socket(name: str, settings: Settings) -> Path:
+    """Return a socket's path, which may have a hundred letters only, whatever the home is called."""
     mark = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"claw-pool-{os.getuid()}-{mark}.sock"
+    return Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}-{mark}.sock"
 
 
 def ask(path: Path, question: dict[str, Any], seconds: float = 5.0) -> dict[str, Any]:

@@ -1,7 +1,12 @@
-"""The pool: a process without threads or database handles that keeps warm workers and hands them runs."""
+"""The pool: a process without threads or database handles that keeps warm workers and hands them runs.
+
+It has read the files once, so what else serves them on this machine, the code server, is forked from it too.
+SIGHUP lets a pool leave: its workers finish what they have, and it answers for them until they have.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -16,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from openclaw_dagster.settings import read_settings
-from openclaw_dagster.warm.line import socket_of
+from openclaw_dagster.warm.code import serve_code
+from openclaw_dagster.warm.kin import name
+from openclaw_dagster.warm.line import PoolDown, ask, socket_of
 from openclaw_dagster.warm.undertaker import bury
 from openclaw_dagster.warm.worker import work
 
@@ -24,6 +31,8 @@ from openclaw_dagster.warm.worker import work
 RECYCLE = 500
 #: Seconds that runs get to end when the pool is told to stop.
 PATIENCE = 6.0
+#: Seconds between two starts of the code server.
+AGAIN = 1.0
 
 
 @dataclass
@@ -39,9 +48,15 @@ class Worker:
 class Pool:
     """Hands each run to an idle worker, or says that there is none: nothing waits in here."""
 
-    def __init__(self, path: Path, count: int) -> None:
+    def __init__(
+        self, path: Path, count: int, *, before: Path | None = None, code: Path | None = None
+    ) -> None:
         self.path = path
         self.count = count
+        self.before = before  # where the pool answers that this one follows
+        self.code = code  # where the code server listens, if it is to be kept here
+        self.coder, self.coded = 0, float("-inf")
+        self.leaving = False
         self.workers: dict[int, Worker] = {}
         self.selector = selectors.DefaultSelector()
         self.stopping = False
@@ -60,18 +75,28 @@ class Pool:
         self.selector.register(self.listener, selectors.EVENT_READ, "listener")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(self, "stopping", True))
+        signal.signal(signal.SIGHUP, lambda *_: setattr(self, "leaving", True))
         wake, waker = socket.socketpair()
         wake.setblocking(False)
         waker.setblocking(False)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.selector.register(wake, selectors.EVENT_READ, "wake")
-        while not self.stopping:
-            self._fill()
+        while not self.stopping and not (self.leaving and not self.workers):
+            if self.leaving:
+                self._leave()
+            else:
+                self._fill()
             for key, _ in self.selector.select(timeout=5):
                 self._react(key)
             self._reap()
         self._stop()
+
+    def _leave(self) -> None:
+        """Let workers end: those without a run at once, the others after it."""
+        self._end_code()
+        for worker in self.workers.values():
+            _dismiss(worker)
 
     def _react(self, key: selectors.SelectorKey) -> None:
         if key.data == "listener":
@@ -83,6 +108,12 @@ class Pool:
             self._done(key.data)
 
     def _fill(self) -> None:
+        if self.code is not None and not self.coder and time.monotonic() - self.coded > AGAIN:
+            self.coded, self.coder = time.monotonic(), os.fork()
+            if self.coder == 0:
+                signal.set_wakeup_fd(-1)
+                self._close_inherited()
+                serve_code(self.code)
         while len(self.workers) < self.count:
             ours, theirs = socket.socketpair()
             pid = os.fork()
@@ -129,9 +160,10 @@ class Pool:
             case "launch":
                 return self._launch(question["run"])
             case "terminate":
-                return {"ok": self._terminate(question["run"])}
+                return {"ok": self._terminate(question["run"]) or self._pass_on(question)}
             case "health":
-                return {"ok": any(worker.run == question["run"] for worker in self.workers.values())}
+                here = any(worker.run == question["run"] for worker in self.workers.values())
+                return {"ok": here or self._pass_on(question)}
             case _:
                 idle = sum(worker.run is None for worker in self.workers.values())
                 return {
@@ -141,6 +173,15 @@ class Pool:
                     "done": self.done,
                     "pid": os.getpid(),
                 }
+
+    def _pass_on(self, question: dict[str, Any]) -> bool:
+        """Ask the pool before this one, which leaves when its last run has ended."""
+        if self.before is None:
+            return False
+        try:
+            return bool(ask(self.before, question, seconds=0.5)["ok"])
+        except PoolDown:
+            return False
 
     def _launch(self, run: str) -> dict[str, Any]:
         for worker in self.workers.values():
@@ -169,6 +210,7 @@ class Pool:
                 return
             if pid == 0:
                 return
+            self.coder = 0 if pid == self.coder else self.coder
             worker = self.workers.pop(pid, None)
             if worker is None:
                 continue
@@ -182,8 +224,9 @@ class Pool:
     def _stop(self) -> None:
         self.listener.close()
         self.path.unlink(missing_ok=True)
+        self._end_code()
         for worker in self.workers.values():
-            worker.line.shutdown(socket.SHUT_WR)  # an idle worker ends at once, a busy one after its run
+            _dismiss(worker)
         end = time.monotonic() + PATIENCE
         while self.workers and time.monotonic() < end:
             self._reap()
@@ -191,12 +234,27 @@ class Pool:
         for pid in self.workers:
             os.kill(pid, signal.SIGKILL)
 
+    def _end_code(self) -> None:
+        if self.coder:
+            os.kill(self.coder, signal.SIGTERM)
+            self.coder, self.code = 0, None
 
-def main() -> None:
+
+def _dismiss(worker: Worker) -> None:
+    """Hang up: an idle worker ends at once, a busy one after its run."""
+    with contextlib.suppress(OSError):
+        worker.line.shutdown(socket.SHUT_WR)
+
+
+def main(at: str = "", before: str = "", code: str = "") -> None:
     """Import everything a run needs, then keep the pool until told to stop."""
     settings = read_settings()
     warm_up()
-    Pool(socket_of(settings), settings.workers).run()
+    name("claw-pool")
+    path = Path(at) if at else socket_of(settings)
+    Pool(
+        path, settings.workers, before=Path(before) if before else None, code=Path(code) if code else None
+    ).run()
     sys.exit(0)
 
 
@@ -208,6 +266,7 @@ def warm_up() -> None:
 
     ReconstructableRepository(ModuleCodePointer("openclaw_dagster.definitions", "defs", None))
     import dagster._core.execution.api
+    import dagster._grpc.server
     import dagster._grpc.types  # noqa: F401
 
     gc.collect()
@@ -215,4 +274,4 @@ def warm_up() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -11,12 +11,16 @@ from dagster import DagsterInstance
 from dagster._cli.api import _execute_run_command_body
 from dagster._utils.interrupts import capture_interrupts
 
+from openclaw_dagster.warm.kin import name
+
 
 def work(line: socket.socket, recycle: int) -> None:
     """Execute the runs that come over `line` until it closes or `recycle` runs are done; never returns."""
+    name("claw-worker")
     os.setsid()  # a Ctrl-C in the terminal is for the pool, which lets runs end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     code = 0
     try:

@@ -90,6 +90,8 @@ LAUNCHES = frozenset({
     "launchPipelineExecution", "launchRun", "launchMultipleRuns", "launchPipelineReexecution", "launchRunReexecution",
     "launchPartitionBackfill", "reexecutePartitionBackfill",
 })  # fmt: skip
+#: Those by which somebody wants the files to be read anew.
+RELOADS = frozenset({"reloadRepositoryLocation", "reloadWorkspace", "shutdownRepositoryLocation"})
 
 _PERMISSIONS: dict[Levels, tuple[str, ...]] = {
     OPERATOR: (

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import uvicorn
 from dagster import DagsterInstance
@@ -28,11 +32,15 @@ from openclaw_dagster.web.inlet import Inlet
 from openclaw_dagster.web.metrics import Metrics
 from openclaw_dagster.web.pages import Pages
 from openclaw_dagster.web.queues import Queues
+from openclaw_dagster.web.reload import Reload
 from openclaw_dagster.web.secrets import check_door
 from openclaw_dagster.web.teller import Teller
 from openclaw_dagster.web.ui import GuardedWebserver
 from openclaw_dagster.web.visitors import Visitors
 from openclaw_dagster.web.webhooks import Webhooks
+
+#: Seconds in which who had connected says what they want, when the next web process serves already.
+FAREWELL = 1.0
 
 
 class OpenClawWebserver(GuardedWebserver):
@@ -44,8 +52,9 @@ class OpenClawWebserver(GuardedWebserver):
         shop: Workspace,
         express: Express,
         on_committed: Callable[[], None],
+        reload: Reload | None = None,
     ) -> None:
-        super().__init__(context, Visitors(shop))
+        super().__init__(context, Visitors(shop), reload)
         self.shop = shop
         self.express = express
         self.on_committed = on_committed
@@ -90,7 +99,7 @@ def own_routes(
     ]
 
 
-def app_of(shop: Workspace, workspace_file: Path) -> Starlette:
+def app_of(shop: Workspace, workspace_file: Path, reload: Reload | None = None) -> Starlette:
     """Return the app; it refuses to be made when it would fall open."""
     check_door(shop)
     shop.ledger.database.schema()  # the first use migrates: an unreachable ledger is said now
@@ -121,21 +130,54 @@ def app_of(shop: Workspace, workspace_file: Path) -> Starlette:
             express.stop()
         shop.close()
 
-    return OpenClawWebserver(context, shop, express, on_committed).create_asgi_app(lifespan=lifespan)
+    webserver = OpenClawWebserver(context, shop, express, on_committed, reload)
+    return webserver.create_asgi_app(lifespan=lifespan)
 
 
-def serve(shop: Workspace, workspace_file: Path, *, on_ready: Callable[[], None] | None = None) -> None:
-    """Serve until the process is told to stop."""
+class Server(uvicorn.Server):
+    """Serves until told to stop; by SIGTERM it first answers everybody who had come by then."""
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: Any = None) -> None:
-            await super().startup(sockets=sockets)
-            if on_ready and not self.should_exit:
-                on_ready()
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.on_ready = on_ready
+        self.gently = False
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note how it was told to stop."""
+        self.gently = sig == signal.SIGTERM
+        super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin, and say so."""
+        await super().startup(sockets=sockets)
+        if not self.should_exit:
+            self.on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nobody more, answer who is there, and let them call the next one from now on."""
+        if self.gently:
+            for server in self.servers:
+                server.close()
+            self.server_state.default_headers = [
+                *self.server_state.default_headers,
+                (b"connection", b"close"),
+            ]
+            await asyncio.sleep(FAREWELL)
+        await super().shutdown(sockets=sockets)
+
+
+def serve(
+    shop: Workspace,
+    workspace_file: Path,
+    *,
+    listener: int | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until the process is told to stop, at the socket with the descriptor `listener` if a host holds one."""
+    reload = Reload(os.getppid()) if listener is not None else None
     config = uvicorn.Config(
-        app_of(shop, workspace_file), host=shop.settings.host, port=shop.settings.port, log_level="warning",
+        app_of(shop, workspace_file, reload), host=shop.settings.host, port=shop.settings.port, log_level="warning",
         access_log=False, timeout_graceful_shutdown=5, server_header=False, proxy_headers=False,
         ws_max_size=1024 * 1024, h11_max_incomplete_event_size=64 * 1024,
     )  # fmt: skip
-    Server(config).run()
+    Server(config, on_ready).run([socket.socket(fileno=listener)] if listener is not None else None)

@@ -13,12 +13,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket
 
-from openclaw_dagster.web.access import LAUNCHES, Refused
+from openclaw_dagster.web.access import LAUNCHES, RELOADS, Refused
 from openclaw_dagster.web.blotter import Blotter
 from openclaw_dagster.web.documents import BY_GET, BY_LINE, EVERY_KIND, Document, judge, read_document
 from openclaw_dagster.web.guard import Guard
 from openclaw_dagster.web.identity import SCOPE, identity_of
 from openclaw_dagster.web.login import Login
+from openclaw_dagster.web.reload import Reload
 from openclaw_dagster.web.view import PersonContext, load_lazy_parts
 from openclaw_dagster.web.visitors import Visitors, client_of
 
@@ -31,9 +32,12 @@ CONTEXT = "claw.context"
 class GuardedWebserver(DagsterWebserver[Any, Any]):
     """The Dagster UI for people who are known, with the login pages before its own."""
 
-    def __init__(self, context: WorkspaceProcessContext, visitors: Visitors) -> None:
+    def __init__(
+        self, context: WorkspaceProcessContext, visitors: Visitors, reload: Reload | None = None
+    ) -> None:
         super().__init__(context)
         self.visitors = visitors
+        self.reload = reload  # none where no host keeps this process
         self.blotter = Blotter(visitors.shop)
         load_lazy_parts(context.instance)
 
@@ -78,6 +82,9 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         if document.mutations:
             names = ", ".join(sorted(document.mutations))
             log.info("%s asks for %s", identity_of(request).person, names[:500])
+        reload = self.reload if document.mutations & RELOADS else None
+        if reload is not None and (why := await reload.trouble()) is not None:
+            return _refusal(Refused(why, 422))
         answer = await super().execute_graphql_request(request, query, variables, operation_name)
         if (refused := request.scope[CONTEXT].refused) is not None:
             log.warning("refused a run of %s: %s", identity_of(request).person, refused)
@@ -85,6 +92,8 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
             return _refusal(Refused(str(refused)))
         if document.mutations & LAUNCHES and not request.scope[CONTEXT].made:
             await self._enter(request, _named(document), "Dagster launched nothing for it")
+        if reload is not None and answer.status_code == 200:
+            reload.ask()
         return answer
 
     async def execute_graphql_subscription(

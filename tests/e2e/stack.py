@@ -31,12 +31,14 @@ SECRET = "whsec_" + "ZTJlLXNlY3JldC1vZi0yNC1ieXRlcy1vci1tb3Jl"
 
 #: What each process of a host is recognised by.
 ROLES = {
-    "claw": ("openclaw_dagster.cli", "dev"),
+    "claw": ("openclaw_dagster.cli.host",),
     "web": ("openclaw_dagster.cli", "web"),
-    "daemon": ("dagster._daemon", "run"),
+    "daemon": ("openclaw_dagster.warm.daemon",),
     "code": ("dagster", "api", "grpc"),
     "pool": ("openclaw_dagster.warm.pool",),
 }
+#: And what the pool has forked, by the name it gave itself.
+NAMES = {"claw-code": "code", "claw-worker": "worker"}
 
 SENSORS = """{ sensorsOrError(repositorySelector: {
   repositoryName: "__repository__", repositoryLocationName: "openclaw"
@@ -51,8 +53,15 @@ class Stack:
     """One host with its project, its home and its database."""
 
     def __init__(
-        self, folder: Path, specs: Path, database: str | None = None, *, environment: str = "staging"
+        self,
+        folder: Path,
+        specs: Path,
+        database: str | None = None,
+        *,
+        environment: str = "staging",
+        command: str = "dev",
     ) -> None:
+        self.command = command
         self.folder, self.specs = folder, specs
         self.home = folder / "home"
         self.port = free_port()
@@ -76,7 +85,7 @@ class Stack:
         """Start `claw dev` and return at once."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "openclaw_dagster.cli", "dev", "--port", str(self.port)],
+                [sys.executable, "-m", "openclaw_dagster.cli", self.command, "--port", str(self.port)],
                 cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         return self.process
@@ -105,18 +114,13 @@ class Stack:
         """Return the processes of this host, and of no other, with their roles."""
         mark = f"CLAW_HOME={self.home}".encode()
         found: dict[int, str] = {}
-        parents: dict[int, int] = {}
         for place in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if mark in (place / "environ").read_bytes().split(b"\0"):
                     words = (place / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                    parents[int(place.name)] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-                    found[int(place.name)] = _role(words)
-        # a warm worker is a copy of its pool, so that only the parent tells which is which
-        return {
-            pid: "worker" if found.get(parents[pid]) == role == "pool" else role
-            for pid, role in found.items()
-        }
+                    name = (place / "comm").read_text().strip()
+                    found[int(place.name)] = NAMES.get(name) or _role(words)
+        return found
 
     def pids(self, role: str) -> list[int]:
         """Return the processes of one role."""
