@@ -134,3 +134,22 @@ def test_it_says_how_it_ended_with_a_link_to_its_journal_and_what_is_left_to_do(
     assert (silent["action"], silent["owner"]) == ("acknowledge drive: nobody did in time", "ops_agent")
     assert silent["due_at"] > 0
     check_books(shop)
+
+
+def test_without_a_tool_action_or_a_checkpoint_it_never_completes(shops: Open) -> None:
+    shop, (one, two, three) = started(shops)
+    acknowledge(shop, one)
+    acknowledge(shop, two)
+    file = shop.settings.specs / "environments" / "test.yaml"
+    refuses = "carrier: {use: simulator, faults: [{operation: book, answer: refuse}]}"
+    file.write_text(file.read_text().replace("carrier: {use: simulator, faults: []}", refuses))
+    shop = shops(again=True, clock=clock_of(shop))
+    clock_of(shop).at += 3 * 3_600_000  # nobody ever acknowledges the third
+    drain(shop)
+    states = [case(shop, name).state for name in (one, two, three)]
+    assert states == ["dead_lettered", "dead_lettered", "handed_off"]
+    for name in (one, two, three):
+        assert "pack" not in case(shop, name).facts.steps
+        assert Kind.CLOSED not in kinds(shop, name)
+    assert "carrier.book refused" in (case(shop, one).reason or "")
+    check_books(shop)

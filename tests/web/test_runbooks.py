@@ -9,7 +9,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from openclaw_dagster.store import audit
 from openclaw_dagster.store.case import Case
+from openclaw_dagster.store.entries import Kind
 
 from .hosted import SPECS, Browser, Hosted
 from .ways import FORM
@@ -89,4 +91,7 @@ def test_a_recall_goes_through_its_lots(host: Hosted) -> None:
     acknowledge(desk, lot)
     until(host, lot.id, "completed")
     ended = until(host, recall, "completed")
+    assert audit.verify(host.shop.ledger.database).faults == ()
+    (closed,) = (one for one in host.shop.ledger.journal(recall) if one.kind is Kind.CLOSED)
+    assert (closed.body or {})["cases"] == {"handle_lots": [lot.id]}
     assert ended.facts.steps["handle_lots"].result[0]["steps"]["fence_off"]["status"] == "held"
