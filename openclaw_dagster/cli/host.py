@@ -83,7 +83,7 @@ class Host:
 
     def run(self) -> None:
         """Start everything and look after it until told to stop."""
-        signal.signal(signal.SIGHUP, lambda *_: self.asked.set())
+        signal.signal(signal.SIGUSR1, lambda *_: self.asked.set())
         try:
             self._clear()
             self._begin()
@@ -216,7 +216,8 @@ class Host:
 
     def _fit(self) -> bool:
         """Judge the files in a process of its own, and show what is wrong with them."""
-        command = python("openclaw_dagster.web.fitness")
+        door = ("door",) if "web" in self.words.roles else ()
+        command = python("openclaw_dagster.web.fitness", *door)
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         if done.returncode:
             print(done.stdout or done.stderr, flush=True)

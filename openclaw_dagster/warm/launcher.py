@@ -99,11 +99,11 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
     def terminate(self, run_id: str) -> bool:
         """Interrupt the worker that has the run; return whether one had it."""
         try:
-            if ask(self._socket, {"ask": "terminate", "run": run_id})["ok"]:
-                run = self._instance.get_run_by_id(run_id)
-                if run is not None:
+            if ask(self._socket, {"ask": "health", "run": run_id})["ok"]:
+                # first, for a worker that is interrupted before that is said calls its run failed
+                if (run := self._instance.get_run_by_id(run_id)) is not None and not run.is_finished:
                     self._instance.report_run_canceling(run)
-                return True
+                return bool(ask(self._socket, {"ask": "terminate", "run": run_id})["ok"])
         except PoolDown:
             pass
         return bool(self._cold.terminate(run_id))  # type: ignore[no-untyped-call]

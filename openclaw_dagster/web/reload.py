@@ -17,7 +17,7 @@ class Reload:
     async def trouble(self) -> str | None:
         """Return what is wrong with the files as they are now, judged in a process of its own; None when all is well."""
         judge = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "openclaw_dagster.web.fitness",
+            sys.executable, "-m", "openclaw_dagster.web.fitness", "door",
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         said, broke = await judge.communicate()
@@ -28,4 +28,5 @@ class Reload:
 
     def ask(self) -> None:
         """Ask the host; it answers on its console."""
-        os.kill(self.host, signal.SIGHUP)
+        if os.getppid() == self.host:  # else it has died, and this process is about to
+            os.kill(self.host, signal.SIGUSR1)

@@ -239,6 +239,14 @@ def test_a_run_that_is_terminated_ends_and_its_case_goes_on(place: Place) -> Non
     place.once({"stopped": case_id})
 
 
+def test_a_worker_host_that_loads_files_anew_finishes_what_it_has(place: Place) -> None:
+    before, case_id = {*place.hosts.pids("worker1")}, place.in_a_call("anew", 3)
+    place.hosts.processes["worker1"].send_signal(signal.SIGUSR1)
+    until(lambda: len({*place.hosts.pids("worker1")} & before) == 1, 60, "the old workers stayed")
+    place.hosts.ready("worker1", "worker2")
+    place.once({"anew": case_id})
+
+
 def test_the_broker_is_gone_for_a_while_and_forgets_what_it_had(place: Place) -> None:
     before = place.send([f"before-{number}" for number in range(20)])
     place.redis.kill()

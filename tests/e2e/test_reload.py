@@ -182,7 +182,7 @@ def test_a_broken_file_is_said_and_what_ran_before_goes_on(host: Stack, carrier:
         assert "brisk.claw" in why
         assert "did you mean" in why
         assert host.process is not None
-        host.process.send_signal(signal.SIGHUP)
+        host.process.send_signal(signal.SIGUSR1)
         host.until(lambda: "what ran before goes on" in host.output(), 30, "the console said nothing")
         host.ended(host.send("brisk", "as-before"), "completed")
         assert host.processes() == before
@@ -198,7 +198,7 @@ def test_files_that_do_not_start_leave_what_ran_before(host: Stack) -> None:
     (actions / "trap.py").write_text(broken)
     before = host.processes()
     assert host.process is not None
-    host.process.send_signal(signal.SIGHUP)
+    host.process.send_signal(signal.SIGUSR1)
     try:
         host.until(lambda: "does not start: what ran before goes on" in host.output(), 60, "nothing was said")
         host.ended(host.send("brisk", "still-there"), "completed")
@@ -214,7 +214,7 @@ def test_a_pool_that_leaves_answers_for_its_runs(host: Stack, carrier: Carrier) 
     (run,) = host.runs(case_id)
     pool = host.pids("pool")
     assert host.process is not None
-    host.process.send_signal(signal.SIGHUP)
+    host.process.send_signal(signal.SIGUSR1)
     host.until(
         lambda: host.pids("pool") and host.pids("web") and len(host.pids("pool")) == 2, 30, "no new pool"
     )

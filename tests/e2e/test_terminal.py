@@ -105,8 +105,20 @@ def test_a_port_in_use_is_said_in_one_line(terminal: Stack, tmp_path: Path) -> N
             other.close()
 
 
+def settled(terminal: Stack) -> dict[int, str]:
+    """Return the processes of a host once those that an earlier reload replaced have ended."""
+    end = time.monotonic() + 30
+    while True:
+        found = terminal.processes()
+        once = [role for role in found.values() if role != "worker"]
+        if len(once) == len(set(once)) and list(found.values()).count("worker") == 2:
+            return found
+        assert time.monotonic() < end, found
+        time.sleep(0.2)
+
+
 def test_a_second_host_on_the_same_home_is_refused(terminal: Stack, tmp_path: Path) -> None:
-    before = terminal.processes()
+    before = settled(terminal)
     other = Stack(tmp_path, terminal.specs)
     other.environment["CLAW_HOME"] = str(terminal.home)
     process = other.launch()

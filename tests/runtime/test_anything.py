@@ -21,7 +21,7 @@ from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.store.entries import Kind
 
 from .kit import bodies, build, case, check_books, clock_of, drain, grab, order, outside
-from .test_crashes import POINTS, SYSTEM, NthHit
+from .test_crashes import LABEL, POINTS, SYSTEM, NthHit
 from .test_events import listener
 
 #: What befalls an order, by operation and kind.
@@ -152,7 +152,7 @@ class Anything(RuleBasedStateMachine):
 
 
 def test_whatever_comes(database_url: str, tmp_path: Path) -> None:
-    shop = build(tmp_path, database_url, SYSTEM, listener(), faults=trouble())
+    shop = build(tmp_path, database_url, SYSTEM, listener(), LABEL, faults=trouble())
     machine: Any = type("AnythingHere", (Anything,), {"shop": shop})
     examples = 25 if database_url.startswith("sqlite") else 8
     run_state_machine_as_test(
