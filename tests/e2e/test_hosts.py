@@ -11,12 +11,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import redis as client
@@ -27,15 +27,13 @@ from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.database import Database
 from openclaw_dagster.store.ledger import Ledger
 
-from ..services.hosts import Hosts, hosts
+from ..services.hosts import SETTLE, Hosts, hosts, until
 from ..services.postgres import Postgres
 from ..services.postgres import running as running_postgres
 from ..services.redis import Redis
 from ..services.redis import running as running_redis
 from .carrier import Carrier
 from .project import ENVIRONMENT, SAMPLE, like_the_sample
-
-T = TypeVar("T")
 
 pytestmark = pytest.mark.xdist_group("e2e_hosts")
 
@@ -118,15 +116,6 @@ class Place:
         return case_id
 
 
-def until(true: Callable[[], T | None], seconds: float, otherwise: str) -> T:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := true():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{otherwise} within {seconds} s")
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Give two web hosts, a daemon and two worker hosts, each with a home of its own."""
@@ -158,27 +147,37 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             carrier.close()
 
 
-def test_a_burst_with_one_worker_host_killed_in_its_middle(place: Place) -> None:
-    orders = [f"burst-{number}" for number in range(100)]
+def killed_in_a_burst(place: Place, burst: int) -> list[str]:
+    """Kill a worker host in the middle of a burst, start it again, and return the cases that it had."""
+    orders = [f"burst-{burst}-{number}" for number in range(100)]
     for order in orders:
         place.carrier.tell(order, "slow", seconds=0.3)
+
+    def booked() -> int:
+        return sum(one["order"].startswith(f"burst-{burst}-") for one in place.carrier.books()["accepted"])
+
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(place.send, orders)
-        until(lambda: len(place.carrier.books()["accepted"]) >= 20, 60, "nothing was booked")
+        until(lambda: booked() >= 20, 60, "nothing was booked")
         place.hosts.kill("worker1")
         since = time.monotonic()
         assert place.hosts.pids("worker1") == []
-        assert len(place.carrier.books()["accepted"]) < len(orders)
+        assert booked() < len(orders)
         cases = sending.result()
     place.once(cases)
     print(f"a worker host killed: everything completed {time.monotonic() - since:.1f} s later")
-    again = [case_id for case_id in cases.values() if place.kinds(case_id).count("case.started") > 1]
-    assert again, "the host that was killed had nothing to do"
     # Dagster hears of it too: no run is left that nobody executes, and only those of the dead host are failed
     until(lambda: "STARTED" not in place.runs(), 60, "a run of the dead host goes on")
-    assert 1 <= place.runs().count("FAILURE") <= 2
     place.hosts.start("worker1")
     place.hosts.ready("worker1")
+    time.sleep(SETTLE)
+    return [case_id for case_id in cases.values() if place.kinds(case_id).count("case.started") > 1]
+
+
+def test_a_burst_with_one_worker_host_killed_in_its_middle(place: Place) -> None:
+    # in the very moment of the kill it may be between two runs: then it is killed once more
+    assert any(killed_in_a_burst(place, burst) for burst in range(4)), "the host had nothing to do"
+    assert 1 <= place.runs().count("FAILURE") <= 2
 
 
 def test_an_order_that_is_sent_to_both_web_hosts_at_once_is_one_case(place: Place) -> None:

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from .redis import free_port
+
+T = TypeVar("T")
 
 ROLES = {"web1": "web", "web2": "web", "daemon": "daemon", "worker1": "worker", "worker2": "worker"}
 #: Processes of a worker host that is ready: `claw`, Celery's main process, and two workers.
@@ -111,6 +114,15 @@ class Hosts:
                 process.wait(20)
         for name in self.processes:
             self.kill(name)
+
+
+def until(true: Callable[[], T | None], seconds: float, otherwise: str) -> T:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := true():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{otherwise} within {seconds} s")
 
 
 @contextlib.contextmanager
