@@ -82,7 +82,11 @@ def begin(
             return passed
         body["clearance"] = passed.digest
     new = [index for index in range(len(payloads)) if index not in kept]
-    arrivals = [_arrival(batch, case, step, system, trigger, payloads[i], keys[i], i) for i in new]
+    room = branches.room(len(payloads))
+    arrivals = [
+        _arrival(batch, case, system, trigger, payloads[i], keys[i], _origin(case, step, i, room))
+        for i in new
+    ]
     return Begins(Entry(Kind.BRANCHED, body), arrivals)
 
 
@@ -119,15 +123,18 @@ def _payloads(batch: Batch, case: Case, step: Step, known: Mapping[str, Any]) ->
     return [arguments(step, case, payload, {**known, step.item: item}) for item in items]
 
 
+def _origin(case: Case, step: Step, index: int, room: int) -> Origin:
+    above = case.facts.origin.depth if case.facts.origin else 0
+    return Origin(case.id, step.name, index, above + 1, room)
+
+
 def _arrival(
-    batch: Batch, case: Case, step: Step, system: System, trigger: ManualTrigger,
-    payload: dict[str, Any], key: str, index: int,
+    batch: Batch, case: Case, system: System, trigger: ManualTrigger, payload: dict[str, Any], key: str, origin: Origin
 ) -> Arrival:  # fmt: skip
     """Return the event that opens one case: as urgent as the case it belongs to, and asked for by the same person."""
-    above = case.facts.origin.depth if case.facts.origin else 0
     return intake.called(
-        system, trigger, payload, key, origin=Origin(case.id, step.name, index, above + 1),
-        requester=case.facts.requester, rank=case.rank, traceparent=batch.parent(case),
+        system, trigger, payload, key, origin=origin, requester=case.facts.requester, rank=case.rank,
+        traceparent=batch.parent(case),
     )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from openclaw_dagster.store.canonical import dumps, plain
 from openclaw_dagster.store.case import Branch, Case, Facts, Origin, StepFact
 
-#: Most bytes of results that one case hands to the one that began it: larger ones stay where they are.
-MOST_RESULT = 16 * 1024
+#: Bytes of results that one case may hand to the step that began it, and all of a step's cases together.
+MOST_RESULT, MOST_RESULTS = 16 * 1024, 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +30,23 @@ def news(before: Case, after: Case) -> News | None:
         "step": origin.step, "index": origin.index, "case": after.id,
         "state": after.state if after.ended else "open", "reason": after.reason or "",
     }  # fmt: skip
-    return News(origin, {**body, "result": _result(after)} if after.state == "completed" else body)
+    return News(
+        origin, {**body, "result": _result(after, origin.room)} if after.state == "completed" else body
+    )
 
 
-def _result(case: Case) -> dict[str, Any]:
-    """Return what a completed case comes to: its decisions and the results of its steps."""
+def room(count: int) -> int:
+    """Return how many bytes of results each of a step's cases may hand to it: the step's own row stays small."""
+    return min(MOST_RESULT, MOST_RESULTS // max(1, count))
+
+
+def _result(case: Case, most: int) -> dict[str, Any]:
+    """Return what a completed case comes to: its decisions and the results of its steps, if that is no more than `most`."""
     facts = case.facts
     decisions = {name: dict(made.output) for name, made in facts.decisions.items()}
     steps = {name: fact.result for name, fact in facts.steps.items() if fact.state == "completed"}
     found = {"case": case.id, "key": case.key, "decisions": decisions, "steps": steps}
-    if len(dumps(found)) > MOST_RESULT:
+    if len(dumps(found)) > most:
         return {"case": case.id, "key": case.key, "too_large": True}
     return found
 

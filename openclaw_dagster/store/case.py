@@ -46,6 +46,7 @@ class Origin:
     step: str
     index: int  # from 0
     depth: int = 1  # how many cases stand above it
+    room: int = 16 * 1024  # bytes of results that it may hand to the step
 
 
 @dataclass(frozen=True, slots=True)

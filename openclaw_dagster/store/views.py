@@ -110,7 +110,7 @@ class Views:
         with self.database.read() as connection:
             return [rows.to_case(row) for row in connection.execute(query)]
 
-    def begun_by(self, case: Case, limit: int = 500) -> dict[str, list[Case]]:
+    def begun_by(self, case: Case) -> dict[str, list[Case]]:
         """Return the cases that steps of a case began, by step, in order; those of an earlier redrive are not among them."""
         keys = {
             one.key: (name, index)
@@ -119,7 +119,7 @@ class Views:
         }
         found: dict[str, list[Case]] = {}
         if keys:
-            query = sa.select(t.cases).where(t.cases.c.key.in_(list(keys)[:limit]))
+            query = sa.select(t.cases).where(t.cases.c.key.in_(list(keys)))
             with self.database.read() as connection:
                 known = [rows.to_case(row) for row in connection.execute(query)]
             for one in sorted((one for one in known if one.facts.origin), key=lambda one: keys[one.key]):

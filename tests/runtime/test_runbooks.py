@@ -316,3 +316,16 @@ def test_the_ledger_itself_lets_no_runbook_begin_before_its_checkpoint(shops: Op
     for clearance in ({}, {"clearance": digest}):
         entry = Entry(Kind.BRANCHED, {"step": "pack", "key": "k", "cases": [], **clearance})
         assert shop.ledger.write([Change(one, (entry,))]).lost == {one}
+
+
+def test_many_cases_hand_up_no_more_than_the_step_can_hold(shops: Open) -> None:
+    shop = shops(
+        SHIP, LINE.replace("action: depot.pack", "action: oms.order").replace("sku:", "order:"), files=FILES
+    )
+    for name in ("S", "T" * 9000):  # the first is small; the second comes back in the answer of the far side
+        many = [{"sku": name, "count": 1}] * 130
+        one = order(shop, f"A-{name[0]}", lines=many, asked_by="shop_7")
+        drain(shop)
+        results = case(shop, one).facts.steps["pack"].result
+        assert [result.get("too_large", False) for result in results] == [name != "S"] * 130
+        assert all(result["case"] for result in results)
