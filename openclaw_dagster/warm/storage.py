@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
@@ -47,23 +47,32 @@ def _engine(url: str) -> sa.Engine:
     return engine
 
 
-class WarmRunStorage(SqliteRunStorage):
-    """Runs, in the stock schema, over kept connections."""
+class _Kept:
+    """What turns one of Dagster's SQLite storages into one over kept connections; it stands before it."""
 
     def __init__(self, conn_string: str, inst_data: Any = None) -> None:
         self._connections = _Connections(conn_string)
-        super().__init__(conn_string, inst_data)
+        super().__init__(conn_string, inst_data)  # type: ignore[call-arg]
 
     @classmethod
-    def from_config_value(cls, inst_data: Any, config_value: Any) -> WarmRunStorage:
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
         """Build the storage the way the instance does."""
-        return cls.from_local(inst_data=inst_data, **config_value)
+        made: Self = cls.from_local(inst_data=inst_data, **config_value)  # type: ignore[attr-defined]
+        return made
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
         """Give a kept connection."""
         with self._connections.connect() as connection:
             yield connection
+
+
+class WarmRunStorage(_Kept, SqliteRunStorage):
+    """Runs, in the stock schema, over kept connections."""
+
+
+class WarmScheduleStorage(_Kept, SqliteScheduleStorage):
+    """Ticks of sensors and schedules, in the stock schema, over kept connections: each tick writes five times."""
 
 
 class WarmEventLogStorage(ConsolidatedSqliteEventLogStorage):
@@ -84,24 +93,3 @@ class WarmEventLogStorage(ConsolidatedSqliteEventLogStorage):
         """Tell whether the schema has a table."""
         with self._connect() as connection:
             return bool(connection.dialect.has_table(connection, table_name))
-
-
-class WarmScheduleStorage(SqliteScheduleStorage):
-    """Ticks of sensors and schedules, in the stock schema, over kept connections: each tick writes five times."""
-
-    def __init__(self, conn_string: str, inst_data: Any = None) -> None:
-        self._connections = _Connections(conn_string)
-        super().__init__(conn_string, inst_data)
-
-    @classmethod
-    def from_config_value(cls, inst_data: Any, config_value: Any) -> WarmScheduleStorage:
-        """Build the storage the way the instance does."""
-        made = cls.from_local(inst_data=inst_data, **config_value)
-        assert isinstance(made, cls)
-        return made
-
-    @contextmanager
-    def connect(self) -> Iterator[sa.Connection]:
-        """Give a kept connection."""
-        with self._connections.connect() as connection:
-            yield connection
