@@ -5,6 +5,7 @@ pool        the process that keeps warm workers
 code        the code server, forked from the pool
 kin         names of forked processes, and their end
 daemon      Dagster's daemon over kept connections
+instance    Dagster's instance in a process that lives long
 worker      executes one run after another
 hosts       a Dagster run launcher that hands runs to Celery workers on other machines
 hands       what such a worker executes

@@ -12,7 +12,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.controller import daemon_controller_from_instance
 from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
-from openclaw_dagster.warm.worker import keep_connections
+from openclaw_dagster.warm.instance import keep
 
 
 def main(workspace_file: str) -> None:
@@ -20,7 +20,7 @@ def main(workspace_file: str) -> None:
     setup_interrupt_handlers()
     try:
         with capture_interrupts(), DagsterInstance.get() as instance:
-            keep_connections(instance)
+            keep(instance)
             target = WorkspaceFileTarget([workspace_file])
             with daemon_controller_from_instance(instance, target) as controller:
                 controller.check_daemon_loop()

@@ -16,8 +16,9 @@ from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 
 from openclaw_dagster.settings import read_settings
 from openclaw_dagster.warm.hosts import celery_app
+from openclaw_dagster.warm.instance import keep
 from openclaw_dagster.warm.pool import warm_up
-from openclaw_dagster.warm.worker import execute, keep_connections
+from openclaw_dagster.warm.worker import execute
 
 warm_up()
 app = celery_app(read_settings().broker)
@@ -44,7 +45,7 @@ def execute_job(execute_job_args_packed: Any) -> None:
 def _instance() -> DagsterInstance:
     if _Hand.instance is None:
         instance = DagsterInstance.get()
-        keep_connections(instance)
+        keep(instance)
         _Hand.instance = instance
     return _Hand.instance
 

@@ -11,6 +11,7 @@ from dagster import DagsterInstance
 from dagster._cli.api import _execute_run_command_body
 from dagster._utils.interrupts import capture_interrupts
 
+from openclaw_dagster.warm.instance import keep
 from openclaw_dagster.warm.kin import name
 
 
@@ -25,7 +26,7 @@ def work(line: socket.socket, recycle: int) -> None:
     code = 0
     try:
         with DagsterInstance.get() as instance:
-            keep_connections(instance)
+            keep(instance)
             reader = line.makefile("r")
             for _ in range(recycle):
                 order = reader.readline()
@@ -52,9 +53,3 @@ def execute(run_id: str, instance: DagsterInstance) -> None:
         pass  # terminated after the last op: the run is settled
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def keep_connections(instance: DagsterInstance) -> None:
-    """Let Postgres storage keep its connections between runs, as the webserver's does; SQLite has none to keep."""
-    if type(instance.event_log_storage).__module__.startswith("dagster_postgres"):
-        instance.optimize_for_webserver(statement_timeout=30_000, pool_recycle=3600, max_overflow=4)

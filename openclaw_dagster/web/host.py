@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute, Route
 
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.warm.express import Express
+from openclaw_dagster.warm.instance import keep
 from openclaw_dagster.web import slack
 from openclaw_dagster.web.badge import with_badge
 from openclaw_dagster.web.blotter import Blotter
@@ -104,8 +105,7 @@ def app_of(shop: Workspace, workspace_file: Path, reload: Reload | None = None) 
     check_door(shop)
     shop.ledger.database.schema()  # the first use migrates: an unreachable ledger is said now
     instance = DagsterInstance.get()
-    if type(instance.run_storage).__module__.startswith("dagster_postgres"):
-        instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
+    keep(instance, timeout=15_000, more=20)
     context = WorkspaceProcessContext(
         instance, WorkspaceFileTarget([str(workspace_file)]), version=dagster_version
     )
