@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from dagster import DagsterInstance
 
-#: What Dagster reads the columns of its tables for before most of its statements, by storage.
+#: What Dagster reads the columns or the names of its tables for before most of its statements, by storage.
 ASKED = {
     "run_storage": ("has_run_stats_index_cols", "has_backfill_id_column", "has_bulk_actions_selector_cols"),
-    "event_log_storage": ("has_default_pool_limit_col", "has_concurrency_limits_table"),
-    "schedule_storage": ("has_instigators_table",),
+    "schedule_storage": ("has_instigators_table", "_has_instigators_table", "has_secondary_index_table"),
 }
 
 
@@ -28,13 +28,13 @@ def keep(instance: DagsterInstance, *, timeout: int = 30_000, more: int = 4) -> 
             setattr(storage, question, _until_true(getattr(storage, question)))
 
 
-def _until_true(ask: Callable[[], bool]) -> Callable[[], bool]:
-    """Return the question, no more asked once it was answered with yes: a migration adds columns, and takes none."""
+def _until_true(ask: Callable[..., bool]) -> Callable[..., bool]:
+    """Return the question, no more asked once it was answered with yes: a migration adds, and takes nothing."""
     known = False
 
-    def answer() -> bool:
+    def answer(*connection: Any) -> bool:
         nonlocal known
-        known = known or ask()
+        known = known or ask(*connection)
         return known
 
     return answer

@@ -19,6 +19,7 @@ from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES, RunOpConcurre
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 from dagster._core.storage.event_log.base import EventLogStorage
 from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.schedules import SqlScheduleStorage
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
@@ -60,7 +61,8 @@ def test_what_is_overridden_is_there() -> None:
     for owner, names in {
         RunLauncher: "launch_run terminate check_run_worker_health supports_check_run_worker_health join",
         ConsolidatedSqliteEventLogStorage: "_connect has_table",
-        SqliteRunStorage: "connect",
+        SqliteRunStorage: "connect has_run_stats_index_cols has_backfill_id_column has_bulk_actions_selector_cols",
+        SqlScheduleStorage: "has_instigators_table _has_instigators_table has_secondary_index_table",
         DagsterWebserver: "build_routes create_asgi_app",
         TagConcurrencyLimitsCounter: "is_blocked update_counters_with_launched_item",
         GlobalOpConcurrencyLimitsCounter: "is_blocked update_counters_with_launched_item",
