@@ -75,12 +75,15 @@ def _buried(system: System, case: Case) -> Entry:
 
 
 def adopt(batch: Batch) -> None:
-    """Let cases that have not begun go on under the system as it is now; all others keep their version."""
+    """Let cases that have not begun go on under the system as it is now; all others keep their version.
+
+    So do cases that a step began: the version they have was part of what people cleared.
+    """
     entries: dict[str, list[Entry]] = {}
     for case in batch.going():
         current = batch.shop.systems.get(case.system)
         begun = case.facts.decisions or case.facts.steps or case.facts.failing
-        if current is None or current.digest == case.digest or begun or case.redrives:
+        if current is None or current.digest == case.digest or begun or case.redrives or case.facts.origin:
             continue  # whoever redrove it chose its version
         if any(trigger.name == case.trigger for trigger in current.triggers):
             entries[case.id] = [Entry(Kind.ADOPTED, {"digest": current.digest, "was": case.digest})]

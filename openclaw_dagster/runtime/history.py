@@ -19,8 +19,10 @@ def open_before(records: Sequence[Record], step: str) -> bool:
                 unclear, calling = True, False
             case Kind.COMPLETED | Kind.ANSWERED | Kind.UNDONE:
                 unclear = calling = False
-            case _:
+            case Kind.RETRY | Kind.FAILED:
                 calling = False
+            case _:  # it rested, or waited for people: nobody learnt anything
+                pass
     return unclear
 
 

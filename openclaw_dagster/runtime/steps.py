@@ -66,17 +66,22 @@ def take(batch: Batch, cases: Sequence[Case], name: str) -> None:
             case Begins(entry, arrivals):
                 at_once[case.id], opened[case.id] = [entry], arrivals
             case Attempt() as attempt:
-                if (rest := _on_hold(batch, attempt.case, attempt.step)) is not None:
-                    at_once[case.id] = [rest]
-                else:
-                    attempts.append(attempt)
+                attempts.append(attempt)
             case Question() as question:
                 questions.append(question)
     batch.write(at_once, opened)
     if opened:
         point("runbook.written")
-    attempts += ask(batch, questions)
-    _attempt(batch, attempts)
+    _attempt(batch, _let(batch, [*attempts, *ask(batch, questions)]))
+
+
+def _let(batch: Batch, attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Return the attempts that nobody has put on hold; the cases of the others rest."""
+    rests = {
+        one.case.id: rest for one in attempts if (rest := _on_hold(batch, one.case, one.step)) is not None
+    }
+    batch.write({case_id: [rest] for case_id, rest in rests.items()})
+    return [one for one in attempts if one.case.id not in rests]
 
 
 def _on_hold(batch: Batch, case: Case, step: Step) -> Entry | None:

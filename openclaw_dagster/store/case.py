@@ -83,6 +83,7 @@ class StepFact:
     asked: int = 0  # how often somebody was asked whether the last attempt took place
     undo_attempt: int = 0
     branches: tuple[Branch, ...] = ()  # the cases it began, in order
+    held: str = ""  # what was on hold when it rested last: its action
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StepFact:

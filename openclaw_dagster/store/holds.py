@@ -38,6 +38,14 @@ def lift(connection: sa.Connection, scope: str) -> bool:
     return bool(connection.execute(sa.delete(desk.holds).where(desk.holds.c.scope == scope)).rowcount)
 
 
+def over(connection: sa.Connection, scopes: set[str]) -> set[str]:
+    """Return which of these are on hold no more; those that are stay so until the transaction has ended."""
+    if not scopes:
+        return set()
+    query = sa.select(desk.holds.c.scope).where(desk.holds.c.scope.in_(scopes)).with_for_update(read=True)
+    return scopes - {*connection.execute(query).scalars()}
+
+
 def on(connection: sa.Connection, scope: str) -> bool:
     """Tell whether something is on hold."""
     return (

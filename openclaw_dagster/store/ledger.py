@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -204,7 +204,7 @@ class Ledger(Views):
             rests = sa.select(cases.id).where(cases.state == "waiting_retry", cases.due_at.is_(None))
             locked = rows.lock(pen.connection, pen.connection.execute(rests).scalars())
             freed = [
-                (case, _change(case, Kind.RELEASED, by=by)) for case in locked.values() if _held(case, scope)
+                (case, _change(case, Kind.RELEASED, by=by)) for case in locked.values() if _rests(case, scope)
             ]
             return len(self._write(pen, freed))
 
@@ -213,6 +213,8 @@ class Ledger(Views):
     def write(self, changes: Sequence[Change]) -> Written:
         """Write changes of several cases as one, without those of an old fence or a case that moved on."""
         with self._writing() as pen:
+            over = held.over(pen.connection, {scope for one in changes if (scope := _rests_for(one))})
+            changes = [_goes_on(one) if _rests_for(one) in over else one for one in changes]
             locked = rows.lock(pen.connection, [change.case_id for change in changes])
             good = [
                 (locked[c.case_id], c) for c in changes if c.case_id in locked and may(locked[c.case_id], c)
@@ -257,8 +259,21 @@ class Ledger(Views):
         self._write(pen, [(known[name], Change(name, tuple(lines))) for name, lines in entries.items()])
 
 
-def _held(case: Case, scope: str) -> bool:
-    return any(fact.state == "held" and fact.error == scope for fact in case.facts.steps.values())
+def _rests(case: Case, scope: str) -> bool:
+    """Tell whether a case rests because of a hold; one that was cancelled meanwhile does so no more."""
+    steps = case.facts.steps.values()
+    held_up = any(one.state in ("held", "unknown") and scope in (one.held, one.error) for one in steps)
+    return held_up and case.state == "waiting_retry" and case.due_at is None
+
+
+def _rests_for(change: Change) -> str:
+    """Return the action because of whose hold a change lets its case rest; nothing for any other change."""
+    return next((one.body["action"] for one in change.entries if one.kind is Kind.HELD), "")
+
+
+def _goes_on(change: Change) -> Change:
+    """Return the change of a case that would rest for a hold which somebody has just ended."""
+    return replace(change, entries=(*change.entries, Entry(Kind.RELEASED, {"by": "the hold is over"})))
 
 
 def _change(case: Case, kind: Kind, **body: Any) -> Change:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from openclaw_dagster.runtime import holds
+from openclaw_dagster.runtime.advance import advance
 from openclaw_dagster.runtime.clearance import Answer, Outcome, Refused, Settled, answer
 from openclaw_dagster.runtime.operations import cancel, redrive
 from openclaw_dagster.runtime.workspace import Workspace
@@ -14,7 +15,7 @@ from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.ledger import Change
 
 from .conftest import Open
-from .kit import bodies, case, check_books, drain, kinds, order, outside, pump, write_environment
+from .kit import bodies, case, check_books, drain, grab, kinds, order, outside, pump, write_environment
 
 SHIP = """
 system: dispatch
@@ -272,6 +273,23 @@ def test_a_runbook_that_changes_before_it_begins_is_asked_about_again(shops: Ope
     approve(shop, one)
     drain(shop)
     assert case(shop, one).state == "completed"
+
+
+def test_a_runbook_that_changes_after_it_was_begun_runs_as_it_was_cleared(shops: Open) -> None:
+    shop = shops(WHOLE, LINE, files=FILES)
+    one = order(shop, "A-1", lines=lines(4), asked_by="shop_7")
+    rest(shop)
+    cleared = shop.systems["pack_line"].digest
+    approve(shop, one)
+    advance(grab(shop))
+    assert inner(shop).state == "open"
+    other = LINE.replace("action: depot.pack", "action: depot.pick").replace(", retries: 1", "")
+    shop = shops(WHOLE, other, files=FILES, clock=shop.clock)
+    assert shop.systems["pack_line"].digest != cleared
+    drain(shop)
+    assert (inner(shop).state, inner(shop).digest) == ("completed", cleared)
+    assert (len(outside(shop, "depot", "pack")), len(outside(shop, "depot", "pick"))) == (1, 0)
+    check_books(shop)
 
 
 def test_cases_that_end_at_the_same_moment_are_all_heard_of(shops: Open) -> None:
