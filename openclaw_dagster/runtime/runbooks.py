@@ -27,6 +27,8 @@ from openclaw_dagster.store.events import Arrival
 
 #: Cases that one step may begin.
 MOST_CASES = 500
+#: Bytes that all of them together may be begun with: people are shown them, and the case keeps what was shown.
+MOST_BYTES = 1024 * 1024
 #: How many runbooks may stand inside each other.
 DEEPEST = 8
 
@@ -49,6 +51,15 @@ class BadList(ClawError):
     code = "CLAW424"
 
 
+class TooMuch(ClawError):
+    """
+    {step} would begin {count} cases with {size:,} bytes together, and {most:,} is the most: say in `with:` what each
+    of them needs; without it, each has the whole payload.
+    """
+
+    code = "CLAW425"
+
+
 @dataclass(frozen=True)
 class Begins:
     """The step begins cases, or is done with them: the entry that says so, with the events that open them."""
@@ -60,7 +71,7 @@ class Begins:
 def begin(
     batch: Batch, case: Case, step: Step, known: Mapping[str, Any], read: Mapping[str, Any]
 ) -> Begins | Waits:
-    """Begin a case for the step, or one for each item of its list; NoRunbook, BadItem, BadList."""
+    """Begin a case for the step, or one for each item of its list; NoRunbook, BadItem, BadList, TooMuch."""
     system, trigger = _called(batch, case, step)
     payloads = _payloads(batch, case, step, known)
     for number, payload in enumerate(payloads):
@@ -69,7 +80,10 @@ def begin(
             raise BadItem(place=place, runbook=system.name, why=wrong)
     fact = case.facts.steps.get(step.name, StepFact("waiting"))
     keys = [_key(case, step, index) for index in range(len(payloads))]
-    digests = [sha256(dumps(payload)) for payload in payloads]
+    written = [dumps(payload) for payload in payloads]
+    if (size := sum(len(one) for one in written)) > MOST_BYTES:
+        raise TooMuch(step=step.name, count=len(payloads), size=size, most=MOST_BYTES)
+    digests = [sha256(one) for one in written]
     kept = branches.kept(fact.branches, digests)
     body: dict[str, Any] = {
         "step": step.name, "runbook": system.name, "key": f"{case.id}:{step.name}:{case.redrives}",

@@ -214,6 +214,17 @@ def test_what_is_no_list_or_too_long_is_said(shops: Open) -> None:
     assert "foreach of pack comes to 501 items" in str(case(shop, two).reason)
 
 
+def test_cases_that_would_carry_too_much_together_are_not_begun(shops: Open) -> None:
+    """Without `with`, each carries the whole payload: a list of hundreds would be written hundreds of times."""
+    whole = SHIP.replace('      with: {line: "${line}", order: "${order.id}"}\n', "")
+    shop = shops(whole, LINE, files={"line.json": '{"properties": {"line": {}, "order": {}}}'})
+    one = order(shop, "A-1", lines=lines(*[1] * 300), note="x" * 4000)
+    drain(shop)
+    assert "pack would begin 300 cases" in str(case(shop, one).reason)
+    assert "say in `with:` what each of them needs" in str(case(shop, one).reason)
+    assert not shop.ledger.find(system="pack_line", limit=10)
+
+
 def test_a_cancelled_case_hears_no_more_of_what_it_began(shops: Open) -> None:
     shop, one = begun(shops, 20)
     rest(shop)
