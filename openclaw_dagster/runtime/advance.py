@@ -21,6 +21,8 @@ from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.events import Arrival
 
+#: Why a case goes no further whose payload was shredded: nothing is decided or sent without it.
+GONE = "the event it began with is not in the log any more, or past its retention"
 #: Where a case goes that failed where its system names no place.
 DEAD_LETTERS = "queue://dead-letters"
 
@@ -57,13 +59,14 @@ def _bury_poison(batch: Batch) -> None:
         if case.facts.deaths >= MOST_DEATHS and not case.facts.failing:
             system = _system(batch, case)
             if system is not None:
-                entries[case.id] = [_buried(system, case)]
+                problem = f"the worker died {case.facts.deaths} times in a row while it had this case"
+                entries[case.id] = [_given_up(system, case, problem, case.facts.deaths)]
     batch.write(entries)
 
 
-def _buried(system: System, case: Case) -> Entry:
+def _given_up(system: System, case: Case, problem: str, attempts: int) -> Entry:
+    """Return the entry by which a case can go no further; a person tells about a call that is in doubt."""
     stage = pending(system, case)
-    problem = f"the worker died {case.facts.deaths} times in a row while it had this case"
     fact = case.facts.steps.get(stage.name) if stage else None
     if stage and stage.kind == "step" and fact and fact.state in ("begun", "unknown"):
         action = system.step(stage.name).action
@@ -71,7 +74,7 @@ def _buried(system: System, case: Case) -> Entry:
         if contract is None or contract.effect != "read":
             why = f"whether {action} took place is not known: {problem}"
             return Entry(Kind.PARKED, {"step": stage.name, "attempt": fact.attempt, "error": why})
-    return failed(stage.name if stage else "close", problem, attempts=case.facts.deaths)
+    return failed(stage.name if stage else "close", problem, attempts=attempts)
 
 
 def adopt(batch: Batch) -> None:
@@ -94,15 +97,16 @@ def _check_beginnings(batch: Batch) -> None:
     """Stop the cases whose event is gone, or whose trigger's condition does not let it in after all."""
     entries: dict[str, list[Entry]] = {}
     for case in batch.going():
-        if case.facts.decisions or case.facts.steps or case.facts.failing:
-            continue
         event, system = batch.event(case), _system(batch, case)
+        if case.facts.failing or system is None:
+            continue
         if event is None or event.payload is None:
-            gone = "the event it began with is not in the log any more, or past its retention"
-            entries[case.id] = [failed(case.trigger, gone, attempts=0)]
+            entries[case.id] = [_given_up(system, case, GONE, 0)]
+        elif case.facts.decisions or case.facts.steps:
+            continue
         elif (why := intake.poisonous(event)) is not None:
             entries[case.id] = [failed(case.trigger, why, attempts=0)]
-        elif system is not None and (entry := _refused_entry(system, case, event.payload)) is not None:
+        elif (entry := _refused_entry(system, case, event.payload)) is not None:
             entries[case.id] = [entry]
     batch.write(entries)
 

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from openclaw_dagster.clock import DAY
 from openclaw_dagster.errors import ClawError
-from openclaw_dagster.runtime import operations
+from openclaw_dagster.runtime import holds, operations
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.store.entries import Kind
+from openclaw_dagster.store.retention import shred
 
 from .conftest import Open
-from .kit import DISPATCH, bodies, case, check_books, drain, grab, order, outside, pump
+from .kit import (
+    DISPATCH,
+    START,
+    bodies,
+    case,
+    check_books,
+    drain,
+    grab,
+    order,
+    outside,
+    pump,
+    write_environment,
+)
 
 REFUSED = {"carrier": ["{operation: book, answer: refuse}"]}
 PICK = DISPATCH.replace("carrier.book", "depot.pick")
@@ -183,3 +198,33 @@ def _verdicts(shop: Workspace, one: str) -> list[Callable[[], object]]:
         return lambda: operations.answer(shop, one, by=by, took_place=took_place, reason="seen")
 
     return [tell("ann", True), tell("bob", False), tell("eve", True)]
+
+
+def test_a_dead_letter_whose_payload_is_gone_sends_nothing_when_it_is_redriven(
+    shops: Open, tmp_path: Path
+) -> None:
+    """Its step names no arguments: what it would send without the payload is not what anybody wants."""
+    shop = shops(faults=REFUSED)
+    one = order(shop, "A-1")
+    drain(shop)
+    assert shred(shop.ledger.database, START + 366 * DAY)
+    write_environment(tmp_path)
+    shop = shops(again=True, clock=shop.clock)
+    operations.redrive(shop, one, by="ann", reason="the carrier says it is mended")
+    drain(shop)
+    assert (case(shop, one).state, outside(shop)) == ("dead_lettered", [])
+    assert "past its retention" in str(case(shop, one).reason)
+
+
+def test_a_case_that_rests_longer_than_its_payload_is_kept_still_sends_it(shops: Open) -> None:
+    shop = shops()
+    holds.place(shop, "carrier.book", by="ann", reason="wrong prices")
+    order(shop, "A-1")
+    drain(shop)
+    shred(shop.ledger.database, START + 366 * DAY)
+    holds.release(shop, "carrier.book", by="ann", reason="mended")
+    shop.look_again()
+    drain(shop)
+    (booked,) = outside(shop)
+    assert booked.args["order"] == {"id": "A-1"}
+    check_books(shop)

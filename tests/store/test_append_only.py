@@ -8,11 +8,11 @@ from sqlalchemy import exc
 from openclaw_dagster.clock import DAY, SystemClock, VirtualClock
 from openclaw_dagster.store.audit import verify
 from openclaw_dagster.store.database import Database
-from openclaw_dagster.store.ledger import Ledger
+from openclaw_dagster.store.ledger import Ledger, with_fence
 from openclaw_dagster.store.retention import shred
 from openclaw_dagster.store.seals import seal
 
-from .samples import NOW, arrival, held, live, query, run
+from .samples import NOW, arrival, closed, held, live, query, run
 
 COLUMNS = {
     "claw_events": (
@@ -92,8 +92,9 @@ def test_texts_are_shredded_once_their_time_is_over(
 ) -> None:
     live(ledger, 3)
     assert shred(database, NOW + 30 * DAY - 1) == 0
-    assert shred(database, NOW + 30 * DAY) == 6  # the payloads, and the lines that opened the cases
-    assert query(database, "SELECT count(*) FROM claw_events WHERE payload IS NULL")[0][0] == 3
+    # of two cases that have ended: the payloads, and the lines that opened them; the third goes on
+    assert shred(database, NOW + 30 * DAY) == 4
+    assert query(database, "SELECT count(*) FROM claw_events WHERE payload IS NULL")[0][0] == 2
     assert verify(database).faults == ()
     assert shred(database, NOW + 30 * DAY) == 0
 
@@ -109,16 +110,22 @@ def test_nothing_is_shredded_before_its_time(database: Database) -> None:
     assert verify(database).faults == ()
 
 
-def test_a_case_goes_on_after_its_payload_is_gone(
+def test_a_case_keeps_its_payload_until_it_has_ended(
     ledger: Ledger, database: Database, clock: VirtualClock
 ) -> None:
     [receipt] = ledger.receive([arrival("A1", retention=0)])
-    shred(database, NOW)
+    assert shred(database, NOW) == 0
+    assert ledger.events([receipt.event_id])[receipt.event_id].payload == {"order": "A1"}
+    (case,) = held(ledger)
+    assert shred(database, NOW) == 0
+    ledger.write([with_fence(case, closed())])
+    assert shred(database, NOW) == 2
     assert ledger.events([receipt.event_id])[receipt.event_id].payload is None
-    assert len(held(ledger)) == 1
     assert verify(database).faults == ()
 
 
 def test_many_texts_are_shredded_in_turns(ledger: Ledger, database: Database) -> None:
     ledger.receive([arrival(f"k{i}", retention=0) for i in range(1100)])
+    while cases := held(ledger):
+        ledger.write([with_fence(case, closed()) for case in cases])
     assert shred(database, NOW) == 2200
