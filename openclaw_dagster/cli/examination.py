@@ -10,6 +10,7 @@ from openclaw_dagster.cli.machine import Finding, clock, disk, host
 from openclaw_dagster.cli.place import database_at, shown_path
 from openclaw_dagster.cli.surroundings import check_environment
 from openclaw_dagster.errors import ClawError
+from openclaw_dagster.runtime.backlog import forsaken
 from openclaw_dagster.runtime.workspace import Project, Workspace
 from openclaw_dagster.settings import NoSecret, Settings, read_settings, variable
 from openclaw_dagster.spec.diagnostics import SpecRefused
@@ -43,7 +44,7 @@ def examine(url: str | None = None) -> Iterator[Finding]:
             yield from _environment(shop)
         except ClawError as error:
             yield _refused("environment", error)
-    yield from _ledger(settings)
+    yield from _ledger(settings, project)
     yield from _dagster(settings)
     yield _pool(settings)
     if shop is not None:
@@ -82,7 +83,7 @@ def _environment(shop: Workspace) -> Iterator[Finding]:
         yield Finding("environment", "ok", f"{file}")
 
 
-def _ledger(settings: Settings) -> Iterator[Finding]:
+def _ledger(settings: Settings, project: Project | None) -> Iterator[Finding]:
     try:
         database = database_at(settings.database)
     except ClawError as error:
@@ -109,7 +110,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
             )
         else:
             yield Finding("ledger", "ok", f"{where}, schema {schema}")
-            yield from _work(Ledger(database))
+            yield from _work(Ledger(database), project)
     except ClawError as error:
         yield Finding(
             "ledger", "fail", str(error), f"is the server of {where} up, and does it let this account in?"
@@ -118,9 +119,10 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         database.close()
 
 
-def _work(ledger: Ledger) -> Iterator[Finding]:
+def _work(ledger: Ledger, project: Project | None) -> Iterator[Finding]:
     counts: dict[str, int] = {}
-    for (_, state), number in ledger.counts().items():
+    every = ledger.counts()
+    for (_, state), number in every.items():
         counts[state] = counts.get(state, 0) + number
     said = (
         ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in sorted(counts.items()))
@@ -135,6 +137,9 @@ def _work(ledger: Ledger) -> Iterator[Finding]:
         if counts.get(state)
     ]
     yield Finding("cases", "warn" if waits else "ok", said, " and ".join(waits))
+    for system, number in forsaken(every, project.systems).items() if project else ():
+        problem = f"{number} of {system} have not ended, and no file here has that system: nobody moves them"
+        yield Finding("cases", "fail", problem, "put its file back, or claw case cancel")
 
 
 def _dagster(settings: Settings) -> Iterator[Finding]:

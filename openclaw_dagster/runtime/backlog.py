@@ -1,6 +1,11 @@
-"""How many cases one run carries: one while there is room, more when a backlog builds."""
+"""How many cases one run carries, and whose cases no run carries: their system's file is not there."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from openclaw_dagster.store.case import ENDED
 
 
 def batch_size(waiting: int, room: int, most: int) -> int:
@@ -8,3 +13,12 @@ def batch_size(waiting: int, room: int, most: int) -> int:
     if waiting <= room or room < 1:
         return 1
     return min(most, -(-waiting // room))
+
+
+def forsaken(counts: Mapping[tuple[str, str], int], systems: Collection[str]) -> Counter[str]:
+    """Return how many cases have not ended of each system that is not among `systems`: no job is there to move them."""
+    found: Counter[str] = Counter()
+    for (system, state), number in counts.items():
+        if state not in ENDED and system not in systems:
+            found[system] += number
+    return found

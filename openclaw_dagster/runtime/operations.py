@@ -52,6 +52,15 @@ class NoVersion(ClawError):
     code = "CLAW444"
 
 
+class NoSystem(ClawError):
+    """
+    Case {case_id} cannot be redriven: no file here has its system {system}, so nobody would move it. Put the file back
+    first.
+    """
+
+    code = "CLAW449"
+
+
 class NoQuestion(ClawError):
     """Case {case_id} is {state}; nobody has to say what became of a call: only a case that awaits a human is answered."""
 
@@ -86,6 +95,8 @@ def redrive(shop: Workspace, case_id: str, *, by: str, reason: str, same_version
         raise NotDead(case_id=case_id, state=case.state)
     if case.redrives >= MOST_REDRIVES:
         raise RedrivenTooOften(case_id=case_id, times=case.redrives)
+    if case.system not in shop.systems:
+        raise NoSystem(case_id=case_id, system=case.system)
     digest = case.digest if same_version else _version(shop, case)
     now = shop.clock.now()
     body = {"by": by, "reason": short(reason), "digest": digest, "was": case.digest}
@@ -99,9 +110,7 @@ def redrive(shop: Workspace, case_id: str, *, by: str, reason: str, same_version
 
 
 def _version(shop: Workspace, case: Case) -> str:
-    system = shop.systems.get(case.system)
-    if system is None:
-        raise NoVersion(case_id=case.id, system=case.system, why="which is not there any more")
+    system = shop.systems[case.system]
     if all(trigger.name != case.trigger for trigger in system.triggers):
         raise NoVersion(case_id=case.id, system=case.system, why=f"which has no trigger {case.trigger}")
     return system.digest

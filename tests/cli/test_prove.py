@@ -99,6 +99,13 @@ class TestDoctor:
         (cases,) = [one for one in findings if one["what"] == "cases"]
         assert (cases["verdict"], cases["repair"]) == ("warn", "claw dlq list")
 
+    def test_cases_that_nobody_moves_fail_it(self, claw: Claw, keeper: Shopkeeper, project: Path) -> None:
+        keeper.order("A-1001")
+        (project / "claw_specs" / "dispatch.claw").rename(project / "away")
+        done = claw("doctor", "--url", "http://127.0.0.1:9")
+        assert done.code == 1
+        assert "1 of dispatch have not ended, and no file here has that system: nobody moves them" in done.out
+
 
 class TestAdapter:
     def test_list(self, claw: Claw) -> None:
