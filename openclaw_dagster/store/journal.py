@@ -28,6 +28,11 @@ class Record:
     kind: Kind
     body: Mapping[str, Any] | None
 
+    @property
+    def moment(self) -> int:
+        """What the writer's clock said (ms): its date, but where that had to be later."""
+        return int((self.body or {}).get(CLOCK, self.at))
+
 
 def link(prev: str, case_id: str, seq: int, at: int, kind: str, digest: str, keep_until: int) -> str:
     """Return the hash of a row: over everything in it, and over all rows before it."""

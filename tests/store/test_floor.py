@@ -134,6 +134,8 @@ def test_people_are_told_at_once(ledger: Ledger, database: Database, clock: Virt
     assert notice.made_at == notice.since == NOW, "from then on a channel is searched for it"
     [request] = ledger.checkpoints(waiting=True)
     assert request.asked_at == NOW
+    asked = ledger.journal(case.id)[-1]
+    assert (asked.at, asked.moment) == (FLOOR, NOW)
     assert due(ledger) == 0
     clock.advance(HOUR)
     assert due(ledger) == 1, "somebody is to be reminded"

@@ -10,9 +10,10 @@ import dagster as dg
 import pytest
 
 from openclaw_dagster.cli.examination import examine
-from openclaw_dagster.clock import SECOND, SystemClock
+from openclaw_dagster.clock import DAY, HOUR, SECOND, SystemClock, VirtualClock, day_of
 from openclaw_dagster.compile.schedules import schedules_of
 from openclaw_dagster.compile.sensors import dispatch_sensor
+from openclaw_dagster.compile.upkeep import upkeep
 from openclaw_dagster.runtime.intake import arrival
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.settings import read_settings
@@ -92,6 +93,25 @@ def test_the_event_of_a_schedule_waits_for_a_host_that_may_begin_it(shop: Worksp
     assert said.run_requests == []
     assert f"Case {case.id} waits." in str(said.skip_message)
     assert kinds(shop, case.id) == [Kind.OPENED]
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_housekeeping_by_a_clock_that_runs_ahead_seals_nothing_and_says_so(
+    shop: Workspace, capfd: pytest.CaptureFixture[str], *, ahead: bool
+) -> None:
+    now = SystemClock().now()
+    shop.clock = VirtualClock(now - 25 * HOUR)
+    shop.ledger.clock = shop.clock
+    case = send(shop)
+    shop.clock.at = now + 30 * DAY if ahead else now
+    job, _ = upkeep(shop)
+    assert job.execute_in_process().success
+    said = capfd.readouterr().err
+    day = day_of(now - 25 * HOUR)
+    assert ("no day is sealed until they agree" in said) is ahead
+    assert (f"{day} sealed: " in said) is not ahead
+    shop.clock.at = now
+    assert [one.system for one in shop.ledger.due(["nightly"]).systems] == ["nightly"], case
 
 
 def test_the_doctor_fails(shop: Workspace) -> None:
