@@ -9,14 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from openclaw_dagster.clock import DAY, Clock
+from openclaw_dagster.clock import DAY
 from openclaw_dagster.store import branches, claims, conditions, events, journal, rows, tally
 from openclaw_dagster.store import holds as held
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import dumps
 from openclaw_dagster.store.case import Case
-from openclaw_dagster.store.clocks import Clocks
-from openclaw_dagster.store.database import Database
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.events import Arrival, Receipt
 from openclaw_dagster.store.ids import new_id
@@ -78,10 +76,6 @@ class _Pen:
 
 class Ledger(Views):
     """Events, cases and journal in one database."""
-
-    def __init__(self, database: Database, clock: Clock | None = None) -> None:
-        super().__init__(database, clock)
-        self.clocks = Clocks(self.database, self.clock)
 
     @contextmanager
     def _writing(self) -> Iterator[_Pen]:
@@ -154,11 +148,8 @@ class Ledger(Views):
         return Claim(claim, system, tuple(written[case.id] for case in found))
 
     def start(self, claim: str, *, run_id: str, lease: int, host: str) -> list[Case]:
-        """Hold the cases of a claim that nobody holds yet; the fence grows: a second start finds none.
-
-        ClocksApart as for a claim: the lease is this machine's from now on.
-        """
-        self.clocks.agree()
+        """Hold the cases of a claim that nobody holds yet; the fence grows: a second start finds none."""
+        self.clocks.agree()  # the lease is this machine's from now on
         with self._writing() as pen:
             mine = claims.unstarted(pen.connection, claim)
             body = {"run": run_id, "until": pen.clock + lease, "host": host}
