@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -101,21 +102,24 @@ def seal(
     with opened_ledger() as ledger:
         # the file is opened first: a day is sealed once, and its head is not given again
         target = _open(file) if file else None
-        made = seals.seal(ledger.database, SystemClock().now())
-        lines = "".join(json.dumps({"day": day, "head": head}) + "\n" for day, head in made)
-        if target is None:
-            output.out().file.write(lines)
-        else:
-            with os.fdopen(target, "w") as stream:
-                stream.write(lines)
+        with os.fdopen(target, "w") if target is not None else nullcontext(output.out().file) as stream:
+
+            def keep(day: str, head: str) -> None:
+                stream.write(json.dumps({"day": day, "head": head}) + "\n")
                 stream.flush()
-                os.fsync(target)
+                if target is not None:
+                    os.fsync(target)
+
+            sealed = seals.seal(ledger.database, SystemClock().now(), keep)
+    made = sealed.made
     where = f"; their heads are in {shown_path(file)}" if file and made else ""
     output.remark(
         f"{output.count(len(made), 'day')} sealed{where}"
         if made
         else "no day is over that was not sealed before"
     )
+    if sealed.doubt is not None:
+        output.remark(sealed.doubt)
 
 
 def _open(file: Path) -> int:

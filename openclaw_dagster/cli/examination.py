@@ -9,6 +9,7 @@ from openclaw_dagster.cli import output
 from openclaw_dagster.cli.machine import Finding, clock, disk, host
 from openclaw_dagster.cli.place import database_at, shown_path
 from openclaw_dagster.cli.surroundings import check_environment
+from openclaw_dagster.clock import SystemClock, span
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.backlog import forsaken
 from openclaw_dagster.runtime.workspace import Project, Workspace
@@ -16,6 +17,7 @@ from openclaw_dagster.settings import NoSecret, Settings, read_settings, variabl
 from openclaw_dagster.spec.diagnostics import SpecRefused
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import WebhookTrigger
+from openclaw_dagster.store.clocks import APART, Clocks, ClocksApart
 from openclaw_dagster.store.database import SCHEMA
 from openclaw_dagster.store.ledger import Ledger
 from openclaw_dagster.warm.line import PoolDown, ask, socket_of
@@ -111,6 +113,7 @@ def _ledger(settings: Settings, project: Project | None) -> Iterator[Finding]:
         else:
             yield Finding("ledger", "ok", f"{where}, schema {schema}")
             yield from _work(Ledger(database), project)
+            yield from _clocks(Clocks(database, SystemClock()))
     except ClawError as error:
         yield Finding(
             "ledger", "fail", str(error), f"is the server of {where} up, and does it let this account in?"
@@ -140,6 +143,18 @@ def _work(ledger: Ledger, project: Project | None) -> Iterator[Finding]:
     for system, number in forsaken(every, project.systems).items() if project else ():
         problem = f"{number} of {system} have not ended, and no file here has that system: nobody moves them"
         yield Finding("cases", "fail", problem, "put its file back, or claw case cancel")
+
+
+def _clocks(clocks: Clocks) -> Iterator[Finding]:
+    """Compare this clock with the database's, where that may be another machine's."""
+    if not clocks.compared:
+        return
+    try:
+        clocks.agree()
+    except ClocksApart as apart:
+        yield Finding("clocks", "fail", f"{apart.code} {apart}", "timedatectl set-ntp true, here and there")
+    else:
+        yield Finding("clocks", "ok", f"this one and the database's agree within {span(APART)}")
 
 
 def _dagster(settings: Settings) -> Iterator[Finding]:

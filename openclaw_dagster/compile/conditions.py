@@ -12,6 +12,7 @@ from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import ConditionTrigger
 from openclaw_dagster.spec.units import format_duration
+from openclaw_dagster.store.clocks import ClocksApart
 
 
 def conditions_of(shop: Workspace, system: System) -> list[dg.SensorDefinition]:
@@ -28,9 +29,13 @@ def _sensor(shop: Workspace, system: System, trigger: ConditionTrigger) -> dg.Se
             yield dg.SkipReason(seen.why)
             return
         only = [seen.receipt.case_id] if seen.receipt.case_id else []
-        claim = shop.ledger.claim(
-            system.name, limit=1, lease=shop.environment.lease, by="condition", only=only
-        )
+        try:
+            claim = shop.ledger.claim(
+                system.name, limit=1, lease=shop.environment.lease, by="condition", only=only
+            )
+        except ClocksApart as apart:  # the event is accepted: whoever may claim begins its case
+            yield dg.SkipReason(f"{apart} Case {seen.receipt.case_id} waits.")
+            return
         if claim is None:
             yield dg.SkipReason(f"case {seen.receipt.case_id} was begun by another process already")
         else:

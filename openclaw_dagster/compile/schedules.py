@@ -15,6 +15,7 @@ from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import ScheduleTrigger
+from openclaw_dagster.store.clocks import ClocksApart
 
 #: A tick evaluated this long (ms) after its time was missed, not merely late.
 LATE = 5 * MINUTE
@@ -38,9 +39,13 @@ def _schedule(shop: Workspace, system: System, trigger: ScheduleTrigger) -> dg.S
         payload, moment = intake.tick(trigger, int(at.timestamp() * 1000))
         (receipt,) = shop.ledger.receive([intake.arrival(system, trigger, payload, moment)])
         only = [receipt.case_id] if receipt.case_id else []
-        claim = shop.ledger.claim(
-            system.name, limit=1, lease=shop.environment.lease, by="schedule", only=only
-        )
+        try:
+            claim = shop.ledger.claim(
+                system.name, limit=1, lease=shop.environment.lease, by="schedule", only=only
+            )
+        except ClocksApart as apart:  # the event is accepted: whoever may claim begins its case
+            yield dg.SkipReason(f"{apart} Case {receipt.case_id} waits.")
+            return
         if claim is None:
             yield dg.SkipReason(f"the event of {moment} is in the log already, as case {receipt.case_id}")
         else:

@@ -30,8 +30,9 @@ def dispatch_sensor(shop: Workspace, system: System) -> dg.SensorDefinition:
             return
         try:
             idle_of(context.instance.run_launcher)
-        except ClawError as away:
-            yield dg.SkipReason(str(away))
+            shop.ledger.clocks.agree()
+        except ClawError as trouble:
+            yield dg.SkipReason(str(trouble))
             return
         # what is claimed and waits in Dagster's queue would outlive its lease: no more than may begin at once
         room = Room(context.instance)

@@ -15,11 +15,13 @@ def upkeep(shop: Workspace) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
     )
     def keep(context: dg.OpExecutionContext) -> None:
         now = shop.clock.now()
-        sealed = audit.seal(shop.ledger.database, now)
-        for day, head in sealed:
-            context.log.info(f"{day} sealed: {head}")
+        sealed = audit.seal(
+            shop.ledger.database, now, lambda day, head: context.log.info(f"{day} sealed: {head}")
+        )
+        if sealed.doubt is not None:
+            context.log.warning(sealed.doubt)
         gone = audit.shred(shop.ledger.database, now)
-        context.add_output_metadata({"days sealed": len(sealed), "texts shredded": gone})
+        context.add_output_metadata({"days sealed": len(sealed.made), "texts shredded": gone})
 
     @dg.job(
         name="claw_upkeep",

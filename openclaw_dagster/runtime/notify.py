@@ -68,7 +68,7 @@ def story_of(records: Iterable[Record], step: str, number: int) -> Story | None:
         body = record.body or {}
         if record.kind is Kind.ASKED and body.get("step") == step:
             if body["request"] == number:
-                story = Story(gates.asked(body, record.at), seq=record.seq)
+                story = Story(gates.asked(body, record.moment), seq=record.seq)
             elif story is not None and story.open:
                 story = replace(story, ended="It is asked anew", seq=record.seq)
         elif story is not None and story.open:
@@ -94,7 +94,7 @@ def _next(story: Story, record: Record, body: Mapping[str, Any], step: str, numb
         case Kind.ESCALATED:
             gate = gates.escalated(gate, body)
         case Kind.CLEARANCE:
-            gate = gates.answered(gate, body, record.at)
+            gate = gates.answered(gate, body, record.moment)
         case Kind.VOIDED:
             gate = replace(gate, state="voided")
         case Kind.EXPIRED:

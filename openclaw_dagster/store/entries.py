@@ -56,6 +56,10 @@ class Kind(StrEnum):
     CANCELLED = "case.cancelled"
 
 
+#: In the body of an entry: what the writer's clock said, where its row had to be dated later, after the sealed days.
+CLOCK = "clock"
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line of a case's journal before it is written: what happened, and the facts of it."""
@@ -75,8 +79,11 @@ _TOUCHES = frozenset({Kind.CLEARANCE, Kind.SKIP_GRANTED, Kind.ANSWERED, Kind.RED
 
 
 def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
-    """Return the case after one more entry; the same entries always add up to the same case."""
-    case = replace(case, updated_at=at)
+    """Return the case after one more entry; the same entries always add up to the same case.
+
+    `at` is the date of its row. What is waited for goes by `moment`, what the writer's clock said.
+    """
+    case, moment = replace(case, updated_at=at), body.get(CLOCK, at)
     if case.facts.deaths and _got_on(case, kind, body):
         case = replace(case, facts=replace(case.facts, deaths=0))
     if kind in _TOUCHES:
@@ -84,7 +91,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
     match kind:
         case Kind.OPENED:
             return replace(
-                case, state="open", rank=body["rank"], due_at=at, created_at=at,
+                case, state="open", rank=body["rank"], due_at=moment, created_at=at,
                 facts=Facts((case.trigger,), requester=body.get("requester", ""), origin=_origin(body)),
             )  # fmt: skip
         case Kind.CLAIMED:
@@ -106,13 +113,13 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.ADOPTED:
             return replace(case, digest=body["digest"])
         case Kind.RELEASED:
-            return replace(case, state="open", due_at=at, claim=None, reason=None)
+            return replace(case, state="open", due_at=moment, claim=None, reason=None)
         case Kind.ORPHANED:
-            steps = {name: _lost(fact, at) for name, fact in case.facts.steps.items()}
+            steps = {name: _lost(fact, moment) for name, fact in case.facts.steps.items()}
             facts = replace(case.facts, steps=steps, deaths=case.facts.deaths + 1)
             # nobody can be asked whether something was taken back: the call's own time has to be over
             taking_back = any(fact.state == "undoing" for fact in steps.values())
-            due = max(at, case.due_at or at) if taking_back else at
+            due = max(moment, case.due_at or moment) if taking_back else moment
             return replace(case, state="open", due_at=due, claim=None, facts=facts)
         case Kind.DECIDED:
             made = DecisionFact(body["output"], body["reason"], body["inputs"], body["policy"], at)
@@ -153,30 +160,34 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             )
         case Kind.BRANCHED:
             after = _with(case, body, branches.begun(_step(case, body), body))
-            return branches.rests(waiting.used(after, body), body["step"], at)
+            return branches.rests(waiting.used(after, body), body["step"], moment)
         case Kind.HEARD:
             rested = branches.waits(case, body["step"])
             after = replace(case, facts=branches.heard(case, body))
-            return branches.rests(after, body["step"], at) if rested else after
+            return branches.rests(after, body["step"], moment) if rested else after
         case Kind.BRANCHES:
-            return branches.rests(case, body["step"], at)
+            return branches.rests(case, body["step"], moment)
         case Kind.ASKED:
-            return waiting.asks(waiting.gate(case, body, gates.asked(body, at)), body["step"])
+            return waiting.asks(waiting.gate(case, body, gates.asked(body, moment)), body["step"], moment)
         case Kind.REMINDED:
             return waiting.asks(
-                waiting.gate(case, body, gates.reminded(waiting.standing(case, body), body)), body["step"]
+                waiting.gate(case, body, gates.reminded(waiting.standing(case, body), body)),
+                body["step"],
+                moment,
             )
         case Kind.WAITS:
-            return waiting.asks(case, body["step"])
+            return waiting.asks(case, body["step"], moment)
         case Kind.ESCALATED:
             return waiting.asks(
-                waiting.gate(case, body, gates.escalated(waiting.standing(case, body), body)), body["step"]
+                waiting.gate(case, body, gates.escalated(waiting.standing(case, body), body)),
+                body["step"],
+                moment,
             )
         case Kind.CLEARANCE:
             return waiting.wakes(
-                waiting.gate(case, body, gates.answered(waiting.standing(case, body), body, at)),
+                waiting.gate(case, body, gates.answered(waiting.standing(case, body), body, moment)),
                 body["step"],
-                at,
+                moment,
             )
         case Kind.VOIDED:
             return waiting.gate(case, body, replace(waiting.standing(case, body), state="voided"))
@@ -187,7 +198,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.SKIP_GRANTED:
             skip = SkipFact(body["policy"], body["by"], body["until"], body["reason"])
             facts = replace(case.facts, skips={**case.facts.skips, body["step"]: skip})
-            return waiting.wakes(replace(case, facts=facts), body["step"], at)
+            return waiting.wakes(replace(case, facts=facts), body["step"], moment)
         case Kind.FAILED:
             facts = replace(case.facts, failing=body["stage"], why=body["error"], attempts=body["attempts"])
             failed = replace(case, facts=facts, reason=plain(body["error"]))
@@ -213,9 +224,9 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.HANDED_OFF:
             return _end(case, "handed_off", at, body["reason"])
         case Kind.REDRIVEN:
-            return redriven(case, body, at)
+            return redriven(case, body, moment)
         case Kind.ANSWERED:
-            return _answered(case, body, at)
+            return _answered(case, body, moment)
         case Kind.CANCELLED:
             return _end(case, "cancelled", at, body["reason"])
         case _:

@@ -96,11 +96,14 @@ def fingerprint(row: Mapping[str, Any]) -> str:
 
 
 def append(
-    connection: sa.Connection, arrivals: Sequence[Arrival], now: int
+    connection: sa.Connection, arrivals: Sequence[Arrival], now: int, clock: int
 ) -> tuple[list[Receipt], list[tuple[Case, Entry, int]], list[str]]:
-    """Write the events that are new; return receipts, cases to open with their first entry, and hashes."""
+    """Write the events that are new; return receipts, cases to open with their first entry, and hashes.
+
+    They are dated `now`; keys are remembered by the clock.
+    """
     ids = [new_id("evt", now) for _ in arrivals]
-    owners = _take_keys(connection, arrivals, ids, now)
+    owners = _take_keys(connection, arrivals, ids, now, clock)
     news = [
         i
         for i, arrival in enumerate(arrivals)
@@ -175,7 +178,7 @@ _Key = tuple[str, str, str]
 
 
 def _take_keys(
-    connection: sa.Connection, arrivals: Sequence[Arrival], ids: Sequence[str], now: int
+    connection: sa.Connection, arrivals: Sequence[Arrival], ids: Sequence[str], now: int, clock: int
 ) -> list[list[_Owner]]:
     """Take the keys that are free; return for each arrival who holds the key of each of its openings."""
     wanted: dict[_Key, dict[str, Any]] = {}
@@ -189,11 +192,11 @@ def _take_keys(
                     "key": opening.key,
                     "event_id": event_id,
                     "case_id": new_id("case", now) if opening.opens else None,
-                    "until": now + opening.window if opening.window is not None else None,
+                    "until": clock + opening.window if opening.window is not None else None,
                     "digest": sha256(dumps(arrival.payload)),
                 },
             )
-    holders = _insert_keys(connection, wanted, now)
+    holders = _insert_keys(connection, wanted, clock)
     holders |= _read_keys(connection, [key for key in wanted if key not in holders])
     return [[holders[_key(opening)] for opening in arrival.openings] for arrival in arrivals]
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.canonical import dumps, sha256
 from openclaw_dagster.store.case import Case
-from openclaw_dagster.store.entries import Entry, Kind, apply
+from openclaw_dagster.store.entries import CLOCK, Entry, Kind, apply
 
 #: The text every case's chain begins with.
 GENESIS = "openclaw journal 1"
@@ -28,6 +28,11 @@ class Record:
     kind: Kind
     body: Mapping[str, Any] | None
 
+    @property
+    def moment(self) -> int:
+        """What the writer's clock said (ms): its date, but where that had to be later."""
+        return int((self.body or {}).get(CLOCK, self.at))
+
 
 def link(prev: str, case_id: str, seq: int, at: int, kind: str, digest: str, keep_until: int) -> str:
     """Return the hash of a row: over everything in it, and over all rows before it."""
@@ -40,12 +45,13 @@ def start(case_id: str) -> str:
 
 
 def extend(
-    case: Case, entries: Sequence[Entry], at: int, keep_until: int
+    case: Case, entries: Sequence[Entry], at: int, keep_until: int, clock: int
 ) -> tuple[Case, list[dict[str, Any]]]:
-    """Return the case after `entries`, and the rows that say so."""
+    """Return the case after `entries`, and the rows that say so, dated `at`, which may be later than the clock."""
     rows = []
     for entry in entries:
-        body = dumps(entry.body)
+        facts = entry.body if clock == at else {**entry.body, CLOCK: clock}
+        body = dumps(facts)
         digest = sha256(body)
         prev = case.head or start(case.id)
         seq = case.seq + 1
@@ -63,7 +69,7 @@ def extend(
                 "keep_until": keep_until,
             }
         )
-        case = replace(apply(case, entry.kind, entry.body, at), seq=seq, head=made)
+        case = replace(apply(case, entry.kind, facts, at), seq=seq, head=made)
     return case, rows
 
 

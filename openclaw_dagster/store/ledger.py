@@ -56,10 +56,15 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class _Pen:
-    """A transaction that writes history: its connection, its one moment, and the count it keeps."""
+    """A transaction that writes history: its connection, its two moments, and the count it keeps.
+
+    What is written is dated `now`, after every sealed day. What is waited for goes by `clock`, by which everybody asks
+    what is due: were a day sealed by mistake, or is this clock late, cases are due when they should be all the same.
+    """
 
     connection: sa.Connection
     now: int
+    clock: int
     tally: tally.Tally
 
     def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -77,8 +82,8 @@ class Ledger(Views):
         """Give a transaction for history, dated after every sealed day however late this clock is."""
         with self.database.write() as connection:
             mine = tally.take(connection)
-            before = mine.rows
-            yield _Pen(connection, max(self.clock.now(), mine.floor), mine)
+            before, clock = mine.rows, self.clock.now()
+            yield _Pen(connection, max(clock, mine.floor), clock, mine)
             if mine.rows != before:
                 tally.keep(connection, mine)
 
@@ -90,9 +95,9 @@ class Ledger(Views):
             return self._append(pen, arrivals)
 
     def _append(self, pen: _Pen, arrivals: Sequence[Arrival]) -> list[Receipt]:
-        receipts, opened, hashes = events.append(pen.connection, arrivals, pen.now)
+        receipts, opened, hashes = events.append(pen.connection, arrivals, pen.now, pen.clock)
         pen.tally.add(hashes)
-        made = [journal.extend(case, (entry,), pen.now, keep) for case, entry, keep in opened]
+        made = [journal.extend(case, (entry,), pen.now, keep, pen.clock) for case, entry, keep in opened]
         for case, _ in made:
             pen.tally.move(case.system, None, case.state)
         rows.save(pen.connection, [case for case, _ in made], new=True)
@@ -122,16 +127,19 @@ class Ledger(Views):
     def claim(
         self, system: str, *, limit: int, lease: int, by: str, only: Sequence[str] | None = None
     ) -> Claim | None:
-        """Take up to `limit` due cases for one run, critical ones first; None without any. Lease in ms."""
+        """Take up to `limit` due cases for one run, critical ones first; None without any. Lease in ms.
+
+        ClocksApart where this machine's clock is not the database's, by which others would judge the lease.
+        """
+        self.clocks.agree()
         with self._writing() as pen:
-            now = pen.now
             if held.on(pen.connection, system):
                 return None
-            found = claims.company(claims.due(pen.connection, system, pen.now, limit, only))
+            found = claims.company(claims.due(pen.connection, system, pen.clock, limit, only))
             if not found:
                 return None
-            claim = new_id("claim", now)
-            body = {"claim": claim, "until": now + lease, "by": by}
+            claim = new_id("claim", pen.now)
+            body = {"claim": claim, "until": pen.clock + lease, "by": by}
             changes = [
                 (case, _change(case, Kind.CLAIMED, **body, fence=case.fence + 1, was=case.state))
                 for case in found
@@ -141,10 +149,10 @@ class Ledger(Views):
 
     def start(self, claim: str, *, run_id: str, lease: int, host: str) -> list[Case]:
         """Hold the cases of a claim that nobody holds yet; the fence grows: a second start finds none."""
+        self.clocks.agree()  # the lease is this machine's from now on
         with self._writing() as pen:
-            now = pen.now
             mine = claims.unstarted(pen.connection, claim)
-            body = {"run": run_id, "until": now + lease, "host": host}
+            body = {"run": run_id, "until": pen.clock + lease, "host": host}
             changes = [
                 (case, _change(case, Kind.STARTED, **body, fence=case.fence + 1))
                 for case in sorted(mine, key=lambda case: (case.rank, case.id))
@@ -181,7 +189,7 @@ class Ledger(Views):
         `told` makes the event from the moment since when it is true. None when no case starts.
         """
         with self._writing() as pen:
-            since = conditions.note(pen.connection, seen, pen.now, hold=hold, gap=gap)
+            since = conditions.note(pen.connection, seen, pen.clock, hold=hold, gap=gap)
             return self._append(pen, (told(since),))[0] if since is not None else None
 
     # ── held ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -228,7 +236,7 @@ class Ledger(Views):
         told: list[tuple[Case, Entry, int, int]] = []
         for case, change in changes:
             made, new_lines = journal.extend(
-                after.get(case.id, case), change.entries, pen.now, pen.now + KEEP
+                after.get(case.id, case), change.entries, pen.now, pen.now + KEEP, pen.clock
             )
             lines += new_lines
             told += [
@@ -239,7 +247,7 @@ class Ledger(Views):
             after[case.id] = made
         pen.add(lines)
         rows.save(pen.connection, list(after.values()), new=False)
-        rows.project(pen.connection, told)
+        rows.project(pen.connection, told, pen.clock)
         emitted = [arrival for _, change in changes for arrival in change.emitted]
         if emitted:
             self._append(pen, emitted)

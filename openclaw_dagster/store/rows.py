@@ -77,12 +77,16 @@ def save(connection: sa.Connection, cases: Sequence[Case], *, new: bool) -> None
     connection.execute(statement, [{f"b_{k}": v for k, v in to_row(case).items()} for case in cases])
 
 
-def project(connection: sa.Connection, written: Sequence[tuple[Case, Entry, int, int]]) -> None:
-    """Bring the projections up to date with entries, given as (case after, entry, seq, at)."""
+def project(connection: sa.Connection, written: Sequence[tuple[Case, Entry, int, int]], clock: int) -> None:
+    """Bring the projections up to date with entries, given as (case after, entry, seq, at).
+
+    What people wait for, and when they are told, goes by the clock and not by the date of the row.
+    """
     _project_effects(connection, written)
     _project_dead_letters(connection, written)
-    checkpoints.project(connection, written)
-    notices.project(connection, written)
+    waited = [(case, entry, seq, clock) for case, entry, seq, _ in written]
+    checkpoints.project(connection, waited)
+    notices.project(connection, waited)
 
 
 def _project_effects(connection: sa.Connection, written: Sequence[tuple[Case, Entry, int, int]]) -> None:

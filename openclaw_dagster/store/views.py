@@ -14,6 +14,7 @@ from openclaw_dagster.clock import Clock, SystemClock
 from openclaw_dagster.store import checkpoints, events, journal, rows, tally
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.case import Case
+from openclaw_dagster.store.clocks import Clocks
 from openclaw_dagster.store.database import Database
 from openclaw_dagster.store.events import Event
 from openclaw_dagster.store.holds import Hold
@@ -47,6 +48,7 @@ class Views:
     def __init__(self, database: Database, clock: Clock | None = None) -> None:
         self.database = database
         self.clock = clock or SystemClock()
+        self.clocks = Clocks(database, self.clock)
 
     def spec(self, digest: str) -> dict[str, Any] | None:
         """Return the kept version of a system."""

@@ -27,11 +27,11 @@ def used(case: Case, body: Mapping[str, Any]) -> Case:
     return gate(case, body, replace(found, key=body["key"])) if found else case
 
 
-def asks(case: Case, step: str) -> Case:
+def asks(case: Case, step: str, at: int) -> Case:
     """Let a case wait at a checkpoint; one that was answered meanwhile is due at once."""
     found = case.facts.gates[step]
-    if not found.open or _left_out(case, step, case.updated_at):
-        return replace(case, state="open", due_at=case.updated_at, claim=None, reason=None)
+    if not found.open or _left_out(case, step, at):
+        return replace(case, state="open", due_at=at, claim=None, reason=None)
     reason = plain(f"{step} waits for {' or '.join(found.roles)}")
     return replace(case, state="awaiting_human", due_at=found.due_at, claim=None, reason=reason)
 

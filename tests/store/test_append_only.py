@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import exc
 
-from openclaw_dagster.clock import DAY, SystemClock, VirtualClock
+from openclaw_dagster.clock import DAY, HOUR, SystemClock, VirtualClock
 from openclaw_dagster.store.audit import verify
 from openclaw_dagster.store.database import Database
 from openclaw_dagster.store.ledger import Ledger, with_fence
@@ -42,7 +42,7 @@ def kept(ledger: Ledger, database: Database, clock: VirtualClock) -> Database:
     """Give a history with a row in each table, all of it long past its retention."""
     ledger.remember_spec("d1", "orders", "1", {"a": 1})
     live(ledger, 2)
-    clock.advance(2 * DAY)
+    clock.advance(DAY + HOUR)
     seal(database, clock.now())
     return database
 
