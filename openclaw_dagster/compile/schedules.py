@@ -66,7 +66,9 @@ def _schedule(shop: Workspace, system: System, trigger: ScheduleTrigger) -> dg.S
 
 
 def missed(trigger: ScheduleTrigger, at: datetime, now: int) -> str | None:
-    """Return why a tick is not made up for, or None when it is to run. `now` in ms."""
+    """Return why a tick is not made up for, or not begun yet; None when it is to run. `now` in ms."""
+    if int(at.timestamp() * 1000) > now + MINUTE:
+        return "its time has not come: a tick that is only tried out starts nothing"
     if now - int(at.timestamp() * 1000) < LATE or trigger.catchup == "all":
         return None
     if trigger.catchup == "none":

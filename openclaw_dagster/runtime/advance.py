@@ -85,7 +85,8 @@ def adopt(batch: Batch) -> None:
     entries: dict[str, list[Entry]] = {}
     for case in batch.going():
         current = batch.shop.systems.get(case.system)
-        begun = case.facts.decisions or case.facts.steps or case.facts.failing
+        facts = case.facts
+        begun = facts.decisions or facts.steps or facts.failing or facts.gates or facts.skips
         if current is None or current.digest == case.digest or begun or case.redrives or case.facts.origin:
             continue  # whoever redrove it chose its version
         if any(trigger.name == case.trigger for trigger in current.triggers):

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from openclaw_dagster.adapters.call import Call
 from openclaw_dagster.runtime.batch import Batch
-from openclaw_dagster.runtime.people import places
+from openclaw_dagster.runtime.people import members, places
 from openclaw_dagster.runtime.trouble import failed
 from openclaw_dagster.spec.gates import Checkpoint
 from openclaw_dagster.spec.model import Step
@@ -43,18 +43,25 @@ def gate(batch: Batch, case: Case, step: Step, call: Call, read: Mapping[str, An
     """
     assert step.checkpoint is not None
     standing = case.facts.gates.get(step.name)
-    if standing is not None and standing.key == call.key and standing.state == "cleared":
-        return Cleared(standing.digest)  # the effect was begun under it: it is the same call again
     if (nobody := _requester_missing(batch, case)) is not None:
         return Waits((_stopped(step, nobody),))
     shown = exhibit(batch, case, call, read)
     digest = sha256(dumps(shown))
     if standing is None:
         return Waits((_asked(batch, step, shown, digest, None),))
+    if standing.state == "cleared" and standing.key == call.key and _again(case, step, standing, shown):
+        return Cleared(standing.digest)  # the effect was begun under it: it is the same call again
     match standing.state:
-        case "asked" | "cleared" if standing.digest != digest or standing.key:
+        case "asked" | "cleared" if standing.digest != digest or standing.key not in ("", call.key):
             why = "what would run now is not what was shown"
             told = {"step": step.name, "request": standing.request, "why": why}
+            return Waits((Entry(Kind.VOIDED, told), _asked(batch, step, shown, digest, standing)))
+        case "cleared" if len(_entitled(batch, standing)) < standing.quorum:
+            told = {
+                "step": step.name,
+                "request": standing.request,
+                "why": "who cleared it may not do so any more",
+            }
             return Waits((Entry(Kind.VOIDED, told), _asked(batch, step, shown, digest, standing)))
         case "cleared":
             return Cleared(digest)
@@ -70,6 +77,22 @@ def gate(batch: Batch, case: Case, step: Step, call: Call, read: Mapping[str, An
             return Waits((_asked(batch, step, shown, digest, standing),))
         case _:
             assert_never(standing.state)
+
+
+def _again(case: Case, step: Step, standing: GateFact, shown: Mapping[str, Any]) -> bool:
+    """Tell whether a call that was begun under a clearance goes out again as it was shown, and to the same place.
+
+    Its evidence is not read anew; a call that was begun and never made is looked at as a whole, like a first one.
+    """
+    fact = case.facts.steps[step.name]
+    if fact.state in ("waiting", "held") and not fact.attempt:
+        return False
+    return all(dumps(shown[name]) == dumps(standing.shown[name]) for name in ("action", "args", "target"))
+
+
+def _entitled(batch: Batch, standing: GateFact) -> set[str]:
+    """Return who answered and could still do so: somebody may have left since."""
+    return {one["person"] for one in standing.answers} & set(members(batch.shop.environment, standing.roles))
 
 
 def _requester_missing(batch: Batch, case: Case) -> str | None:

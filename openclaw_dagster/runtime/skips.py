@@ -17,6 +17,9 @@ from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.ledger import Change
 
+#: How a checkpoint stands that ended with a no: its case is stopped, whatever else was said.
+STOPPED = ("denied", "expired")
+
 
 @dataclass(frozen=True)
 class Skip:
@@ -84,7 +87,9 @@ def _judge(shop: Workspace, case: Case, given: Skip) -> SkipPolicy | str:
     policy = policy_of(system, step)
     if policy is None:
         return f"{step.name} is never skipped: no exception policy covers it"
-    fact = case.facts.steps.get(step.name)
+    gate, fact = case.facts.gates.get(step.name), case.facts.steps.get(step.name)
+    if gate is not None and gate.state in STOPPED:
+        return f"{step.name} is {gate.state}, and that is not undone by leaving it out"
     if fact is not None and (fact.state not in ("waiting", "held") or fact.attempt):
         return f"{step.name} has begun already: it is {fact.state}"
     if given.person not in members(shop.environment, policy.approval):
@@ -122,7 +127,9 @@ def _applies(shop: Workspace, system: System, case: Case, policy: SkipPolicy, ti
 def left_out(shop: Workspace, system: System, case: Case, step: Step, time: Time) -> Entry | None:
     """Return the entry that leaves a step out, when somebody entitled said so and it still holds."""
     granted = case.facts.skips.get(step.name)
-    policy = policy_of(system, step)
+    policy, gate = policy_of(system, step), case.facts.gates.get(step.name)
+    if gate is not None and gate.state in STOPPED:
+        return None  # who denied it meanwhile is heard
     if granted is None or policy is None or granted.policy != policy.name:
         return None
     if shop.clock.now() >= granted.until or not _applies(shop, system, case, policy, time):

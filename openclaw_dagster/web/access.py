@@ -60,8 +60,8 @@ _MUTATIONS: dict[Levels, tuple[str, ...]] = {
         *("terminatePipelineExecution", "terminateRun", "terminateRuns"),
         *("launchPartitionBackfill", "resumePartitionBackfill", "reexecutePartitionBackfill"),
         "cancelPartitionBackfill",
-        *("startSchedule", "stopRunningSchedule", "resetSchedule", "scheduleDryRun"),
-        *("startSensor", "stopSensor", "resetSensor", "sensorDryRun"),
+        *("startSchedule", "stopRunningSchedule", "resetSchedule"),
+        *("startSensor", "stopSensor", "resetSensor"),
         *("reloadRepositoryLocation", "reloadWorkspace"),
     ),
     ADMIN: (
@@ -76,14 +76,23 @@ _MUTATIONS: dict[Levels, tuple[str, ...]] = {
         *("setConcurrencyLimit", "deleteConcurrencyLimit"),
         *("freeConcurrencySlots", "freeConcurrencySlotsForRun"),
     ),
-    # what an asset is, its runs say; components come from files
+    # what an asset is, its runs say; components come from files; a tick that is tried out opens and claims cases
     NOBODY: (
+        *("scheduleDryRun", "sensorDryRun"),
         *("reportRunlessAssetEvents", "reportAssetCheckEvaluations"),
         *("setAppManagedComponent", "deleteAppManagedComponent"),
     ),
 }
 #: Each mutation of Dagster that was looked at, with the levels it takes.
 MUTATIONS: dict[str, Levels] = {name: levels for levels, names in _MUTATIONS.items() for name in names}
+
+#: Fields of queries that are more than a look at what is there, wherever they stand: `evaluationResult` evaluates a
+#: schedule or a sensor, whose tick opens and claims cases; what runs printed is for readers, as its address is.
+FIELDS: dict[str, Levels] = {
+    "evaluationResult": NOBODY,
+    "capturedLogs": READER,
+    "capturedLogsMetadata": READER,
+}
 
 #: Those that make a run or a backfill, or come to nothing.
 LAUNCHES = frozenset({
@@ -97,14 +106,17 @@ _PERMISSIONS: dict[Levels, tuple[str, ...]] = {
     OPERATOR: (
         *("launch_pipeline_execution", "launch_pipeline_reexecution", "terminate_pipeline_execution"),
         *("launch_partition_backfill", "cancel_partition_backfill"),
-        *("start_schedule", "stop_running_schedule", "schedule_dry_run", "edit_sensor", "sensor_dry_run"),
+        *("start_schedule", "stop_running_schedule", "edit_sensor"),
         *("reload_repository_location", "reload_workspace"),
     ),
     ADMIN: (
         *("delete_pipeline_run", "wipe_assets", "update_sensor_cursor", "refresh_component_state"),
         *("edit_dynamic_partitions", "toggle_auto_materialize", "edit_concurrency_limit"),
     ),
-    NOBODY: ("report_runless_asset_events", "edit_app_managed_components"),
+    NOBODY: (
+        *("report_runless_asset_events", "edit_app_managed_components"),
+        *("schedule_dry_run", "sensor_dry_run"),
+    ),
 }
 #: Each of Dagster's permissions, by which its pages decide what to show, with the levels it takes.
 PERMISSIONS: dict[str, Levels] = {name: levels for levels, names in _PERMISSIONS.items() for name in names}

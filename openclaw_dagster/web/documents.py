@@ -18,7 +18,7 @@ from graphql import (
     parse,
 )
 
-from openclaw_dagster.web.access import VIEWER, Allowed, Doing, Refused, may, mutation
+from openclaw_dagster.web.access import FIELDS, VIEWER, Allowed, Doing, Refused, may, mutation
 from openclaw_dagster.web.identity import Identity
 
 #: Longest document in letters, most words in it, and how deep its fields may stand in each other. The largest
@@ -40,6 +40,7 @@ class Document:
 
     kinds: frozenset[str]  # query, mutation, subscription
     mutations: frozenset[str]  # names of fields
+    looks: frozenset[str] = frozenset()  # fields of FIELDS, at any depth
 
 
 def read_document(query: object) -> Document | Refused:
@@ -64,14 +65,19 @@ def read_document(query: object) -> Document | Refused:
         if one.operation is OperationType.MUTATION
         for name in _fields(one.selection_set, fragments)
     }
-    return Document(frozenset(one.operation.value for one in operations), frozenset(names) - {"__typename"})
+    kinds = frozenset(one.operation.value for one in operations)
+    return Document(kinds, frozenset(names) - {"__typename"}, _every_field(parsed) & FIELDS.keys())
 
 
 def judge(
     identity: Identity, document: Document, *, takes: AbstractSet[str] = EVERY_KIND
 ) -> Allowed | Refused:
     """Decide whether somebody may do all that a document asks for, by a way that takes these kinds of it."""
-    needs = [Doing("a query", VIEWER), *(mutation(name) for name in sorted(document.mutations))]
+    needs = [
+        Doing("a query", VIEWER),
+        *(Doing(f"the field {name}", FIELDS[name]) for name in sorted(document.looks)),
+    ]
+    needs += [mutation(name) for name in sorted(document.mutations)]
     verdict = may(identity, *needs)
     if isinstance(verdict, Allowed) and document.kinds - takes:
         return Refused(f"this way takes no {' and no '.join(sorted(document.kinds - takes))}", 405)
@@ -111,6 +117,23 @@ def _fields(root: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode]
                     if (fragment := fragments.get(one.name.value)) is not None:
                         waiting.append(fragment.selection_set)
     return found
+
+
+def _every_field(document: DocumentNode) -> frozenset[str]:
+    """Return the names of all fields of a document, those of fragments that nobody uses included."""
+    found: set[str] = set()
+    waiting: list[SelectionSetNode] = [
+        one.selection_set
+        for one in document.definitions
+        if isinstance(one, OperationDefinitionNode | FragmentDefinitionNode)
+    ]
+    while waiting:
+        for one in waiting.pop().selections:
+            if isinstance(one, FieldNode):
+                found.add(one.name.value)
+            if isinstance(one, FieldNode | InlineFragmentNode) and one.selection_set is not None:
+                waiting.append(one.selection_set)
+    return frozenset(found)
 
 
 def _depth(document: DocumentNode) -> int:

@@ -124,7 +124,7 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         verdict = document if isinstance(document, Refused) else judge(identity, document, takes=takes)
         if isinstance(verdict, Refused):
             log.warning("refused a document of %s: %s", identity.person, verdict.why)
-            if isinstance(document, Document) and document.mutations:
+            if isinstance(document, Document) and (document.mutations or document.looks):
                 await self._enter(connection, _named(document), verdict.why)
             return verdict
         assert isinstance(document, Document)
@@ -137,7 +137,8 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
 
 
 def _named(document: Document) -> str:
-    return f"mutation {', '.join(sorted(document.mutations))}"[:400]
+    kind, names = ("mutation", document.mutations) if document.mutations else ("field", document.looks)
+    return f"{kind} {', '.join(sorted(names))}"[:400]
 
 
 def _refusal(refused: Refused) -> JSONResponse:

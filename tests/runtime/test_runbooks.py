@@ -348,10 +348,9 @@ def test_the_ledger_itself_lets_no_runbook_begin_before_its_checkpoint(shops: Op
 
 
 def test_many_cases_hand_up_no_more_than_the_step_can_hold(shops: Open) -> None:
-    shop = shops(
-        SHIP, LINE.replace("action: depot.pack", "action: oms.order").replace("sku:", "order:"), files=FILES
-    )
-    for name in ("S", "T" * 9000):  # the first is small; the second comes back in the answer of the far side
+    line = LINE.replace("action: depot.pack", "action: oms.order")
+    shop = shops(SHIP, line.replace('sku: "${line.sku}"', 'order: "${line.sku + line.sku}"'), files=FILES)
+    for name in ("S", "T" * 5000):  # the first is small; the second comes back in the answer of the far side
         many = [{"sku": name, "count": 1}] * 130
         one = order(shop, f"A-{name[0]}", lines=many, asked_by="shop_7")
         drain(shop)

@@ -87,6 +87,27 @@ def by_line(world: World) -> None:
         assert json.loads(line.recv(10))["type"] == "error"
 
 
+#: A schedule and a sensor that are evaluated, as Dagster's page for trying out a tick does it.
+TRIED = """{ scheduleOrError(scheduleSelector: {repositoryName: "__repository__", repositoryLocationName: "openclaw",
+  scheduleName: "inventory_shortage_morning_count"}) { ... on Schedule { futureTicks(limit: 3) { results { ...F } } } } }
+  fragment F on DryRunInstigationTick { e: evaluationResult { skipReason } }"""
+SENSED = """{ sensorOrError(sensorSelector: {repositoryName: "__repository__", repositoryLocationName: "openclaw",
+  sensorName: "stalled_orders_dispatch"}) { ... on Sensor { nextTick { evaluationResult { skipReason } } } } }"""
+DRY = """mutation { scheduleDryRun(timestamp: 1798500000, selectorData: {repositoryName: "__repository__",
+  repositoryLocationName: "openclaw", scheduleName: "inventory_shortage_morning_count"}) { __typename } }"""
+
+
+def looked(person: str, query: str) -> Way:
+    """Return a way that asks by a link, as an image of another page would; nothing is opened by it."""
+
+    def way(world: World) -> None:
+        answer = world[person].get("/graphql?query=" + quote(query), Accept="application/json")
+        assert answer.status == 403, answer.text
+        assert not world.host.shop.ledger.find(system="inventory_shortage", limit=1)
+
+    return way
+
+
 def backfill(**more: Any) -> Way:
     selector = {
         "partitionSetName": "stalled_orders_partition_set",
@@ -160,6 +181,10 @@ WAYS: dict[str, Way] = {
         "fin_1", "query A { version } " + LAUNCH.replace("mutation", "mutation B"), 403
     ),
     "a launch under another name": said("fin_1", LAUNCH.replace("launchRun(", "version: launchRun("), 403),
+    "a tick is tried out by who only looks": looked("viewer_1", TRIED),
+    "a tick is tried out by who administers": looked("head_1", TRIED),
+    "a sensor is tried out": looked("agent_1", SENSED),
+    "a tick is tried out by a mutation": said("head_1", DRY, 403),
     "the run is deleted": said("agent_1", DELETE, 403),
     "it is reported as done": lambda w: w["head_1"].post("/report_asset_materialization/refund"),
 }

@@ -8,10 +8,11 @@ from typing import get_args
 import pytest
 from dagster._core.workspace.permissions import Permissions
 from dagster_graphql.schema import create_schema
+from graphql import GraphQLObjectType, get_named_type
 
 from openclaw_dagster.spec.environment import Environment
 from openclaw_dagster.spec.login import Level
-from openclaw_dagster.web.access import MUTATIONS, NOBODY, PERMISSIONS, Allowed, Doing, Refused, may
+from openclaw_dagster.web.access import FIELDS, MUTATIONS, NOBODY, PERMISSIONS, Allowed, Doing, Refused, may
 from openclaw_dagster.web.documents import BY_GET, BY_LINE, MOST_DEEP, Document, judge, read_document
 from openclaw_dagster.web.identity import LOCAL, Identity, describe, person_of, with_implied
 
@@ -29,6 +30,44 @@ def test_every_mutation_of_dagster_was_looked_at() -> None:
     assert schema.mutation_type is not None
     assert set(schema.mutation_type.fields) == set(MUTATIONS)
     assert {one.value for one in Permissions} == set(PERMISSIONS)
+
+
+def test_every_field_that_evaluates_a_tick_was_looked_at() -> None:
+    """Such a field runs the schedule or the sensor, so that a query would open cases."""
+    types = create_schema().graphql_schema.type_map.values()
+    fields = [
+        (name, get_named_type(one.type).name)
+        for kind in types
+        if isinstance(kind, GraphQLObjectType)
+        for name, one in kind.fields.items()
+    ]
+    for wanted in ("TickEvaluation", "CapturedLogs", "CapturedLogsMetadata"):
+        found = {name for name, kind in fields if kind == wanted}
+        assert found, wanted
+        assert found <= FIELDS.keys()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ a { b { x: evaluationResult { c } } } }",
+        "{ a { ...F } } fragment F on T { b { evaluationResult { c } } }",
+        "query A { version } query B { ... { a { ... on T { evaluationResult { c } } } } }",
+        "subscription { a { evaluationResult { c } } }",
+    ],
+)
+def test_a_tick_is_tried_out_by_nobody(query: str) -> None:
+    found = read_document(query)
+    assert isinstance(found, Document)
+    assert judge(ADMIN, found) == Refused("the field evaluationResult is closed here, for everybody")
+
+
+def test_what_runs_printed_is_for_readers() -> None:
+    found = read_document('{ capturedLogs(logKey: ["x"]) { stdout } }')
+    assert isinstance(found, Document)
+    assert isinstance(judge(VIEWER, found), Refused)
+    assert isinstance(judge(OPERATOR, found), Allowed)
+    assert isinstance(judge(somebody("auditor"), found), Allowed)
 
 
 def test_levels_include_others() -> None:
