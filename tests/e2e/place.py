@@ -189,7 +189,7 @@ def killed_in_a_burst(place: Place, burst: int) -> list[str]:
     place.once(cases)
     print(f"a worker host killed: everything completed {time.monotonic() - since:.1f} s later")
     # Dagster hears of it too: no run is left that nobody executes, and only those of the dead host are failed
-    until(lambda: "STARTED" not in place.runs(), 60, "a run of the dead host goes on")
+    until(lambda: "STARTED" not in place.runs(), 150, "a run of the dead host goes on")
     place.hosts.start(host)
     place.hosts.ready(host)
     time.sleep(SETTLE)

@@ -19,7 +19,7 @@ from ..services.hosts import until
 from ..services.redis import running as running_redis
 from .place import WORKERS, Place, killed_in_a_burst, parent, several
 
-pytestmark = pytest.mark.xdist_group("e2e_hosts")
+pytestmark = [pytest.mark.xdist_group("e2e_hosts"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

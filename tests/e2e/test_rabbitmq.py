@@ -15,7 +15,7 @@ from ..services.rabbitmq import RabbitMQ
 from ..services.rabbitmq import running as running_rabbitmq
 from .place import WORKERS, Place, killed_in_a_burst, several
 
-pytestmark = pytest.mark.xdist_group("e2e_rabbitmq")
+pytestmark = [pytest.mark.xdist_group("e2e_rabbitmq"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
