@@ -29,7 +29,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class TooLate:
-    """The call was not made: its lease is over, so another process may be at it by now."""
+    """The call was not made: its lease might end before what came of it is written, and another process take over."""
 
 
 def begun(one: Attempt, until: int) -> Entry:

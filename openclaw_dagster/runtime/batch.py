@@ -22,6 +22,9 @@ R = TypeVar("R")
 SIDE_BY_SIDE = 8
 #: How long (ms) beyond a call's own timeout its lease lasts, for what happens around the call.
 GRACE = 15_000
+#: What must be left of a lease (ms) when a call under it is over that took its whole time: what came is written down,
+#: and another host, whose clock may be 4 s ahead of this one, has not taken over yet.
+MARGIN = 5_000
 #: What must be left of a lease (ms) for anything more to be begun under it.
 RESERVE = 10_000
 #: How often a worker may die with a case before the case is taken for the cause.
@@ -65,6 +68,10 @@ class Batch:
         held = self.cases.get(case.id, case)
         left = (held.due_at or 0) - self.shop.clock.now() - min(RESERVE, self.shop.environment.lease // 4)
         return max(0, min(most, left))
+
+    def lets(self, timeout: int, until: int) -> bool:
+        """Tell whether a call that began now would be over, and written down, within a lease that ends at `until`."""
+        return self.shop.clock.now() + timeout + MARGIN <= until
 
     def write(
         self, entries: Mapping[str, Sequence[Entry]], emitted: Mapping[str, Sequence[Arrival]] | None = None

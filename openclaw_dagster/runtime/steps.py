@@ -211,7 +211,7 @@ def _call(batch: Batch, one: Attempt) -> tuple[Outcome | TooLate, int]:
     """Make the call; return what came of it, and when (ms) it is over however long the far side takes."""
     held, now = batch.cases[one.case.id], batch.shop.clock.now()
     end = now + one.step.timeout
-    if held.due_at is not None and end > held.due_at:
+    if held.due_at is not None and not batch.lets(one.step.timeout, held.due_at):
         return TooLate(), now
     outcome = call(batch, one.case, one.step, one.call)
     point("effect.sent")

@@ -62,8 +62,10 @@ def _undo(batch: Batch, case: Case, step: Step) -> None:
     point("undo.begun")
     if case.id not in batch.cases:
         return
-    if batch.shop.clock.now() + step.timeout > until:
-        entry = _later(batch, step, attempt, f"{step.undo}: the worker was held up until its lease was over")
+    if not batch.lets(step.timeout, until):
+        entry = _later(
+            batch, step, attempt, f"{step.undo}: too little of the lease was left; the call was not made"
+        )
     else:
         outcome = call(batch, case, step, _taking_back(step, fact, contract))
         point("undo.sent")

@@ -12,7 +12,7 @@ from openclaw_dagster.store import guards
 from openclaw_dagster.store.database import Database
 
 #: How far (ms) a host's clock may be from the database's. Two hosts are then twice that apart at most, and a lease
-#: is 15 s longer than the call it covers.
+#: ends no sooner than 5 s after the call it covers.
 APART = 2 * SECOND
 #: For how long (ms) a process relies on having looked.
 FRESH = MINUTE

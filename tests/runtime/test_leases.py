@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from openclaw_dagster.runtime import steps
+from openclaw_dagster.runtime import steps, undo
 from openclaw_dagster.runtime.advance import advance, close, pass_stage
+from openclaw_dagster.runtime.batch import GRACE, MARGIN
 from openclaw_dagster.store.entries import Kind
 
 from .conftest import Open
@@ -117,6 +118,82 @@ def test_the_lease_is_one_calls_time_and_what_has_to_wait_longer_is_given_back(
     assert len(leases) == most
     assert {case(shop, one).facts.steps["book"].attempt for one in cases} == {1}
     assert [record.calls for record in outside(shop, "carrier", "book")] == [1] * 20
+    check_books(shop)
+
+
+#: The timeout of a step that names none (ms).
+TIMEOUT = 30_000
+
+
+@pytest.mark.parametrize("late", [GRACE - MARGIN, GRACE - MARGIN + 1, GRACE])
+def test_what_a_call_came_to_is_written_well_within_its_lease(
+    shops: Open, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    """The ninth call has its turn late, and takes all its time: another host must not have taken over by then."""
+    shop = shops()
+    cases = [order(shop, f"A-{number}") for number in range(9)]
+    really, began, left, lock = shop.adapters.call, [], [], threading.Lock()
+
+    def slowly(what):  # type: ignore[no-untyped-def]
+        with lock:
+            began.append(what.key)
+            if len(began) == 8:
+                clock_of(shop).advance(late)
+            elif len(began) == 9:
+                clock_of(shop).advance(what.timeout)
+        return really(what)
+
+    def look(name: str) -> None:
+        if name == "effect.answered":
+            facts = [case(shop, one) for one in cases]
+            until = [one.facts.steps["book"].until for one in facts if one.state == "running"]
+            assert until == [one.due_at for one in facts if one.state == "running"]
+            left.append(min(until) - clock_of(shop).at)
+
+    monkeypatch.setattr(steps, "point", look)
+    monkeypatch.setattr(shop.adapters, "call", slowly)
+    advance(grab(shop))
+    made = late <= GRACE - MARGIN
+    assert left == [MARGIN if made else TIMEOUT + GRACE - late]
+    assert min(left) >= MARGIN
+    assert len(began) == (9 if made else 8)
+    drain(shop)
+    assert {case(shop, one).state for one in cases} == {"completed"}
+    assert [record.calls for record in outside(shop, "carrier", "book")] == [1] * 9
+    check_books(shop)
+
+
+@pytest.mark.parametrize("late", [GRACE - MARGIN, GRACE - MARGIN + 1])
+def test_taking_back_leaves_time_within_its_lease_too(
+    shops: Open, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    text = (
+        PICK.replace("retries: 3,", "undo: depot.unpick,")
+        + "  - bill: {on: picked, needs: [book], action: erp.post}\n"
+    )
+    shop = shops(text, faults={"erp": ["{operation: post, answer: refuse}"]})
+    one = order(shop, "A-1")
+    really, left = shop.adapters.call, []
+
+    def freeze(name: str) -> None:
+        if name == "undo.begun":
+            monkeypatch.setattr(undo, "point", lambda _: None)
+            clock_of(shop).advance(late)
+
+    def slowly(what):  # type: ignore[no-untyped-def]
+        if what.action == "depot.unpick":
+            clock_of(shop).advance(what.timeout)
+            left.append((case(shop, one).due_at or 0) - clock_of(shop).at)
+        return really(what)
+
+    monkeypatch.setattr(undo, "point", freeze)
+    monkeypatch.setattr(shop.adapters, "call", slowly)
+    advance(grab(shop))
+    assert left == ([MARGIN] if late <= GRACE - MARGIN else [])
+    drain(shop)
+    assert min(left) >= MARGIN
+    assert case(shop, one).state == "dead_lettered"
+    assert len(bodies(shop, one, Kind.UNDONE)) == 1
     check_books(shop)
 
 
