@@ -183,6 +183,9 @@ def _pool(settings: Settings) -> Finding:
         repair = "claw dev and claw serve start it and start it again: see what they print"
         return Finding("pool", "warn", f"it does not answer, so {cold} ({down})", repair)
     workers, idle = int(status["workers"]), int(status["idle"])
+    if not workers:
+        said = "its workers end as soon as they start, so due cases wait"
+        return Finding("pool", "warn", said, "it prints why: see what claw dev or claw serve say")
     if not idle:
         said = f"all {output.count(workers, 'worker')} busy: due cases wait for one"
         return Finding("pool", "warn", said, "when it stays like this, raise CLAW_WORKERS")

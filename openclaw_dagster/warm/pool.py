@@ -6,7 +6,6 @@ SIGHUP lets a pool leave: its workers finish what they have, and it answers for 
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import json
@@ -16,7 +15,6 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +22,16 @@ from openclaw_dagster.settings import read_settings
 from openclaw_dagster.warm.code import serve_code
 from openclaw_dagster.warm.kin import name
 from openclaw_dagster.warm.line import PoolDown, ask, socket_of
+from openclaw_dagster.warm.restraint import Restraint
 from openclaw_dagster.warm.undertaker import bury
-from openclaw_dagster.warm.worker import work
+from openclaw_dagster.warm.worker import READY, Worker, work
 
 #: Runs after which a worker makes room for a fresh one.
 RECYCLE = 500
 #: Seconds that runs get to end when the pool is told to stop.
 PATIENCE = 6.0
-#: Seconds between two starts of the code server.
-AGAIN = 1.0
-
-
-@dataclass
-class Worker:
-    """One warm process and what it is doing."""
-
-    pid: int
-    line: socket.socket
-    run: str | None = None
-    since: float = field(default_factory=time.monotonic)
+#: Seconds between two looks while nothing happens, and while something that died may not be started again yet.
+QUIET, HELD_BACK = 5.0, 0.1
 
 
 class Pool:
@@ -55,13 +44,12 @@ class Pool:
         self.count = count
         self.before = before  # where the pool answers that this one follows
         self.code = code  # where the code server listens, if it is to be kept here
-        self.coder, self.coded = 0, float("-inf")
+        self.coder, self.codes, self.births = 0, Restraint(), Restraint()
         self.leaving = False
         self.workers: dict[int, Worker] = {}
         self.selector = selectors.DefaultSelector()
         self.stopping = False
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.buried: set[int] = set()
         self.done = 0
 
     def run(self) -> None:
@@ -83,20 +71,17 @@ class Pool:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.selector.register(wake, selectors.EVENT_READ, "wake")
         while not self.stopping and not (self.leaving and not self.workers):
-            if self.leaving:
-                self._leave()
-            else:
-                self._fill()
-            for key, _ in self.selector.select(timeout=5):
+            for key, _ in self.selector.select(timeout=self._leave() if self.leaving else self._fill()):
                 self._react(key)
             self._reap()
         self._stop()
 
-    def _leave(self) -> None:
-        """Let workers end: those without a run at once, the others after it."""
+    def _leave(self) -> float:
+        """Let workers end, those without a run at once, the others after it; return when to look again."""
         self._end_code()
         for worker in self.workers.values():
-            _dismiss(worker)
+            worker.dismiss()
+        return QUIET
 
     def _react(self, key: selectors.SelectorKey) -> None:
         if key.data == "listener":
@@ -107,28 +92,36 @@ class Pool:
         else:
             self._done(key.data)
 
-    def _fill(self) -> None:
-        if self.code is not None and not self.coder and time.monotonic() - self.coded > AGAIN:
-            self.coded, self.coder = time.monotonic(), os.fork()
-            if self.coder == 0:
-                signal.set_wakeup_fd(-1)
-                self._close_inherited()
-                serve_code(self.code)
-        while len(self.workers) < self.count:
-            ours, theirs = socket.socketpair()
-            pid = os.fork()
-            if pid == 0:
-                signal.set_wakeup_fd(-1)
-                ours.close()
-                self._close_inherited()
-                work(theirs, RECYCLE)
-            theirs.close()
-            worker = Worker(pid, ours)
-            self.workers[pid] = worker
-            self.selector.register(ours, selectors.EVENT_READ, worker)
+    def _fill(self) -> float:
+        """Start what is missing and not held back; return the seconds until the next look."""
+        if self.code is not None and not self.coder and self.codes.lets():
+            self._start_code(self.code)
+        while len(self.workers) < self.count and self.births.lets():
+            self._start_worker()
+        all_there = len(self.workers) >= self.count and (self.code is None or self.coder)
+        return QUIET if all_there else HELD_BACK
 
-    def _close_inherited(self) -> None:
-        """Close, in a new worker, what belongs to the pool: a line held open elsewhere would never end."""
+    def _start_code(self, at: Path) -> None:
+        self.coder = os.fork()
+        if self.coder == 0:
+            self._forget()
+            serve_code(at)
+
+    def _start_worker(self) -> None:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            self._forget()
+            work(theirs, RECYCLE)
+        theirs.close()
+        worker = Worker(pid, ours)
+        self.workers[pid] = worker
+        self.selector.register(ours, selectors.EVENT_READ, worker)
+
+    def _forget(self) -> None:
+        """Leave what is the pool's to it, in a process forked from it: a line held open elsewhere would never end."""
+        signal.set_wakeup_fd(-1)
         self.listener.close()
         for worker in self.workers.values():
             worker.line.close()
@@ -138,9 +131,12 @@ class Pool:
             said = worker.line.recv(4096)
         except OSError:
             said = b""
-        if said:
+        if said == READY:
+            worker.ready = True
+        elif said:
             worker.run, worker.since = None, time.monotonic()
             self.done += 1
+            self.births.lives()
 
     def _serve(self) -> None:
         try:
@@ -165,7 +161,7 @@ class Pool:
                 here = any(worker.run == question["run"] for worker in self.workers.values())
                 return {"ok": here or self._pass_on(question)}
             case _:
-                idle = sum(worker.run is None for worker in self.workers.values())
+                idle = sum(worker.idle for worker in self.workers.values())
                 return {
                     "ok": True,
                     "workers": len(self.workers),
@@ -185,12 +181,12 @@ class Pool:
 
     def _launch(self, run: str) -> dict[str, Any]:
         for worker in self.workers.values():
-            if worker.run is None:
+            if worker.idle:
                 try:
                     worker.line.sendall(json.dumps({"run": run}).encode() + b"\n")
                 except OSError:
                     continue  # it has just ended; it is reaped in a moment
-                worker.run, worker.since = run, time.monotonic()
+                worker.run, worker.used, worker.since = run, True, time.monotonic()
                 return {"ok": True, "pid": worker.pid}
         return {"ok": False, "busy": len(self.workers)}
 
@@ -210,15 +206,18 @@ class Pool:
                 return
             if pid == 0:
                 return
-            self.coder = 0 if pid == self.coder else self.coder
+            if pid == self.coder:
+                self.coder = 0
+                self.codes.died()
             worker = self.workers.pop(pid, None)
             if worker is None:
                 continue
             self.selector.unregister(worker.line)
             worker.line.close()
+            if worker.stillborn:
+                self.births.died()
             if worker.run is not None and os.fork() == 0:
-                signal.set_wakeup_fd(-1)
-                self._close_inherited()
+                self._forget()
                 bury(worker.run, pid, os.waitstatus_to_exitcode(status))
 
     def _stop(self) -> None:
@@ -226,7 +225,7 @@ class Pool:
         self.path.unlink(missing_ok=True)
         self._end_code()
         for worker in self.workers.values():
-            _dismiss(worker)
+            worker.dismiss()
         end = time.monotonic() + PATIENCE
         while self.workers and time.monotonic() < end:
             self._reap()
@@ -238,12 +237,6 @@ class Pool:
         if self.coder:
             os.kill(self.coder, signal.SIGTERM)
             self.coder, self.code = 0, None
-
-
-def _dismiss(worker: Worker) -> None:
-    """Hang up: an idle worker ends at once, a busy one after its run."""
-    with contextlib.suppress(OSError):
-        worker.line.shutdown(socket.SHUT_WR)
 
 
 def main(at: str = "", before: str = "", code: str = "") -> None:

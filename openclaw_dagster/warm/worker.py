@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import time
+from dataclasses import dataclass, field
 
 from dagster import DagsterInstance
 from dagster._cli.api import _execute_run_command_body
@@ -13,6 +16,37 @@ from dagster._utils.interrupts import capture_interrupts
 
 from openclaw_dagster.warm.instance import keep
 from openclaw_dagster.warm.kin import name
+from openclaw_dagster.warm.restraint import HEALTHY
+
+#: What a worker says when it can execute runs.
+READY = b"ready\n"
+
+
+@dataclass
+class Worker:
+    """One warm process and what it is doing, as the pool sees it."""
+
+    pid: int
+    line: socket.socket
+    run: str | None = None
+    ready: bool = False  # it has said that it can execute runs
+    used: bool = False  # it was given one
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can begin a run at once."""
+        return self.ready and self.run is None
+
+    @property
+    def stillborn(self) -> bool:
+        """Whether it ended as soon as it was there: then so will the next, and no run is to blame."""
+        return not self.used and time.monotonic() - self.since < HEALTHY
+
+    def dismiss(self) -> None:
+        """Hang up: an idle worker ends at once, a busy one after its run."""
+        with contextlib.suppress(OSError):
+            self.line.shutdown(socket.SHUT_WR)
 
 
 def work(line: socket.socket, recycle: int) -> None:
@@ -28,6 +62,7 @@ def work(line: socket.socket, recycle: int) -> None:
         with DagsterInstance.get() as instance:
             keep(instance)
             reader = line.makefile("r")
+            line.sendall(READY)
             for _ in range(recycle):
                 order = reader.readline()
                 if not order:

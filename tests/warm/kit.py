@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dagster import DagsterInstance, DagsterRun
 
@@ -132,12 +132,15 @@ def shop(tmp_path: Path, monkeypatch: Any, action: str = "tms.dawdle") -> Iterat
 
 
 @contextmanager
-def pool(shop: Shop, workers: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the pool as `claw dev` does."""
+def pool(
+    shop: Shop, workers: int = 1, *, idle: int | None = None, stderr: IO[str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the pool as `claw dev` does, and wait until all its workers, or `idle` of them, have nothing to do."""
+    words = [sys.executable, "-m", "openclaw_dagster.warm.pool"]
     environment = {**shop.environment, "CLAW_WORKERS": str(workers)}
-    process = subprocess.Popen([sys.executable, "-m", "openclaw_dagster.warm.pool"], env=environment)
+    process = subprocess.Popen(words, env=environment, stderr=stderr)
     try:
-        wait(lambda: _up(shop, workers))
+        wait(lambda: _up(shop, workers if idle is None else idle))
         yield process
     finally:
         process.terminate()

@@ -14,8 +14,9 @@ import pytest
 from dagster import DagsterRunStatus
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 
+from openclaw_dagster.cli.examination import examine
 from openclaw_dagster.warm.launcher import LAUNCHER, WarmRunLauncher
-from openclaw_dagster.warm.line import PoolDown
+from openclaw_dagster.warm.line import PoolDown, socket_of
 
 from .kit import Shop, pool, shop, wait
 
@@ -135,6 +136,34 @@ def test_without_a_pool_the_stock_launcher_takes_the_run(here: Shop) -> None:
     assert launcher.check_run_worker_health(run).status is WorkerStatus.NOT_FOUND
 
 
+def test_workers_that_cannot_start_are_not_forked_all_the_time(here: Shop, tmp_path: Path) -> None:
+    """A broken `dagster.yaml`, or a full disk: the pool answers meanwhile, and goes on when it is mended."""
+    file, said = home_of(here) / "dagster.yaml", tmp_path / "said"
+    good = file.read_text()
+    file.write_text("storage: {nobody: knows}\n")
+    with said.open("w") as stderr, pool(here, 2, idle=0, stderr=stderr):
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            assert here.pool({"ask": "status"})["idle"] == 0
+            assert not here.pool({"ask": "launch", "run": "any"})["ok"]
+            time.sleep(0.05)
+        deaths = said.read_text().count(", in work\n")
+        # two workers at once, and again after 0.5 and 1 s; it was hundreds
+        assert 2 <= deaths <= 6
+        assert wait(
+            lambda: [one for one in examine("http://127.0.0.1:9") if "as soon as they start" in one.found]
+        )
+        file.write_text(good)
+        wait(lambda: here.pool({"ask": "status"})["idle"] == 2, 20)
+        case = here.order("A-1")
+        assert here.pool({"ask": "launch", "run": here.run("dispatch").run_id})["ok"]
+        wait(lambda: here.case(case).state == "completed")
+
+
+def home_of(here: Shop) -> Path:
+    return Path(here.environment["DAGSTER_HOME"])
+
+
 def test_a_pool_that_is_told_to_stop_lets_runs_end(here: Shop) -> None:
     with pool(here) as process:
         case = here.job("slow", 1.5)
@@ -148,8 +177,6 @@ def test_a_pool_that_is_told_to_stop_lets_runs_end(here: Shop) -> None:
 def test_a_question_that_is_none_does_not_hurt_the_pool(here: Shop) -> None:
     import socket
 
-    from openclaw_dagster.warm.line import socket_of
-
     with pool(here):
         for garbage in (b"", b"\n", b"{}\n", b"\xff\xfe\n", b'{"ask": "launch"}\n', b"x" * 100_000 + b"\n"):
             with socket.socket(socket.AF_UNIX) as line:
@@ -159,8 +186,6 @@ def test_a_question_that_is_none_does_not_hurt_the_pool(here: Shop) -> None:
 
 
 def test_the_socket_is_for_its_owner_only(here: Shop) -> None:
-    from openclaw_dagster.warm.line import socket_of
-
     with pool(here):
         assert socket_of(here.settings).stat().st_mode & 0o077 == 0
 
