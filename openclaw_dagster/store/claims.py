@@ -43,6 +43,14 @@ def unstarted(connection: sa.Connection, claim: str) -> list[Case]:
     return [rows.to_case(row) for row in connection.execute(query.with_for_update())]
 
 
+def lease(connection: sa.Connection, claim: str, run_id: str) -> int | None:
+    """Return when (ms) the last lease ends by which a run holds cases of a claim, or may still take hold of them."""
+    cases = t.cases.c
+    mine = sa.or_(cases.run_id.is_(None), cases.run_id == run_id)
+    query = sa.select(sa.func.max(cases.due_at)).where(cases.claim == claim, cases.state == "running", mine)
+    return connection.execute(query).scalar()
+
+
 def company(cases: list[Case]) -> list[Case]:
     """Return the cases that may share a run: one whose workers keep dying goes alone, for it may be the cause."""
     suspects = [case for case in cases if deaths_of(case) >= SUSPECT]

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from openclaw_dagster.clock import Clock, SystemClock
-from openclaw_dagster.store import checkpoints, events, journal, rows, tally
+from openclaw_dagster.store import checkpoints, claims, events, journal, rows, tally
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.clocks import Clocks
@@ -89,6 +89,11 @@ class Views:
             query = sa.select(t.cases).where(t.cases.c.id.in_(list(fences)), t.cases.c.state == "running")
             found = [rows.to_case(row) for row in connection.execute(query)]
         return [case for case in found if case.fence == fences[case.id]]
+
+    def lease(self, claim: str, run_id: str) -> int | None:
+        """Return when (ms) the last lease ends by which a run holds cases of a claim, or may take hold; None without any."""
+        with self.database.read() as connection:
+            return claims.lease(connection, claim, run_id)
 
     def find(
         self,

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from dagster._core.launcher import (
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
 from openclaw_dagster.settings import read_settings
+from openclaw_dagster.store.database import Database
+from openclaw_dagster.store.ledger import Ledger
+from openclaw_dagster.warm.cold import gone
 from openclaw_dagster.warm.line import PoolDown, ask, socket_of
 
 log = logging.getLogger(__name__)
@@ -112,6 +116,17 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
         """Wait for runs in processes of their own."""
         self._cold.join(timeout)  # type: ignore[no-untyped-call]
 
+    @cached_property
+    def _ledger(self) -> Ledger:
+        """The ledger, for whoever asks about runs: most processes have a launcher and never do."""
+        return Ledger(Database(read_settings().database))
+
+    def dispose(self) -> None:
+        """Close what was opened."""
+        self._cold.dispose()
+        if "_ledger" in self.__dict__:
+            self._ledger.database.close()
+
     @property
     def supports_check_run_worker_health(self) -> bool:
         """Run monitoring can ask about workers."""
@@ -120,7 +135,8 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Tell whether a worker has the run."""
         if run.tags.get(LAUNCHER) == "cold":
-            # nobody can be asked about that process, and Dagster takes every doubt for a failure: its lease ends it
+            if (why := gone(self._instance, self._ledger, run)) is not None:
+                return CheckRunHealthResult(WorkerStatus.NOT_FOUND, why)
             return CheckRunHealthResult(WorkerStatus.RUNNING, "it has a process of its own")
         try:
             if ask(self._socket, {"ask": "health", "run": run.run_id})["ok"]:

@@ -62,6 +62,7 @@ QUESTIONS: dict[str, Callable[[Ledger], Any]] = {
     "claim of none": lambda ledger: ledger.claim("none", limit=100, lease=LEASE, by="test"),
     "start": lambda ledger: ledger.start("claim_none", run_id="r", lease=LEASE, host="h"),
     "release": lambda ledger: ledger.release("claim_none", by="test"),
+    "lease": lambda ledger: ledger.lease("claim_none", "run_none"),
     "orphan": lambda ledger: ledger.orphan("run_none", by="test"),
     "case": lambda ledger: ledger.case("case_10000005"),
     "newest": lambda ledger: ledger.find(),

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from dagster import DagsterInstance, DagsterRun
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 
 from openclaw_dagster.cli.instance import prepare
 from openclaw_dagster.runtime.intake import arrival
@@ -87,15 +89,16 @@ class Shop:
         assert found
         return found
 
+    def job_of(self, system: str) -> ReconstructableJob:
+        """Return the system's job as a worker would read it."""
+        pointer = ModuleCodePointer("openclaw_dagster.definitions", "defs", None)
+        return ReconstructableRepository(pointer).get_reconstructable_job(system)
+
     def run(self, system: str, limit: int = 50) -> DagsterRun:
         """Claim what is due and make a run of it that is not launched yet."""
-        from dagster._core.code_pointer import ModuleCodePointer
-        from dagster._core.definitions.reconstruct import ReconstructableRepository
-
         claim = self.workspace.ledger.claim(system, limit=limit, lease=45_000, by="test")
         assert claim
-        pointer = ModuleCodePointer("openclaw_dagster.definitions", "defs", None)
-        job = ReconstructableRepository(pointer).get_reconstructable_job(system)
+        job = self.job_of(system)
         return self.instance.create_run_for_job(
             job.get_definition(), tags=run_tags(claim), job_code_origin=job.get_python_origin()
         )

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.launcher import WorkerStatus
 
 from openclaw_dagster.cli.examination import examine
 from openclaw_dagster.store.entries import Kind
@@ -15,6 +17,22 @@ from openclaw_dagster.warm.launcher import LAUNCHER
 
 from .host import Host
 from .kit import wait
+
+
+def healths_of(instance: DagsterInstance) -> list[WorkerStatus]:
+    """Ask how the one run is while it is started, as run monitoring does, until it has ended."""
+    found: list[WorkerStatus] = []
+    started = RunsFilter(statuses=[DagsterRunStatus.STARTED])
+
+    def ended() -> bool:
+        for run in instance.get_runs(started):
+            health = instance.run_launcher.check_run_worker_health(run).status
+            if instance.get_runs_count(RunsFilter(run_ids=[run.run_id], statuses=started.statuses)):
+                found.append(health)
+        return bool(found) and not instance.get_runs_count(started)
+
+    wait(ended, 90)
+    return found
 
 
 def test_without_the_pool_runs_are_processes_of_their_own_and_everybody_says_so(
@@ -28,9 +46,12 @@ def test_without_the_pool_runs_are_processes_of_their_own_and_everybody_says_so(
     with host.express(run_launcher=launcher) as express:
         case = host.shop.order("cold")
         express.wake()
+        healths = healths_of(express.instance)
         host.settled([case], 90)
         (record,) = host.runs([case])
         assert record.dagster_run.tags[LAUNCHER] == "cold"
+        # while its process lives, from its first moment to its last, nobody calls it dead
+        assert {*healths} == {WorkerStatus.RUNNING}
         assert express.launched() == {"cold": 1}
         express.instance.run_launcher.join()
     monkeypatch.setenv("CLAW_HOME", str(tmp_path))
