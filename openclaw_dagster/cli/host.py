@@ -6,6 +6,7 @@ its place, and the old ones finish what they have begun; when they do not start,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openclaw_dagster.cli.processes import Child, Supervisor, python
-from openclaw_dagster.cli.terminal import say
+from openclaw_dagster.cli.terminal import UNSAID, say, show
 from openclaw_dagster.cli.watch import Watch
 from openclaw_dagster.settings import Settings, inherited, read_settings
 from openclaw_dagster.warm.line import code_socket_of, socket_of
@@ -220,7 +221,7 @@ class Host:
         command = python("openclaw_dagster.web.fitness", *door)
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            print(done.stdout or done.stderr, flush=True)
+            show(done.stdout or done.stderr)
         return done.returncode == 0
 
     # ── what is said
@@ -245,7 +246,8 @@ def numbered(path: Path, number: int) -> Path:
 
 def become(words: Words, environment: dict[str, str]) -> None:
     """Turn this process, with all it imported, into the slim one; its open descriptors are kept."""
-    sys.stdout.flush()
+    with contextlib.suppress(*UNSAID):
+        sys.stdout.flush()
     command = python("openclaw_dagster.cli.host", *words.spoken())
     os.execve(command[0], command, environment)
 

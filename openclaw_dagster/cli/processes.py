@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+#: Shows who says what. It raises nothing: a child whose words nobody reads any more would wait for ever.
 Say = Callable[[str, str], None]
 
 #: Seconds a process gets to end by itself before it is killed.

@@ -143,14 +143,14 @@ def pool(
     environment = {**shop.environment, "CLAW_WORKERS": str(workers)}
     process = subprocess.Popen(words, env=environment, stderr=stderr)
     try:
-        wait(lambda: _up(shop, workers if idle is None else idle))
+        wait(lambda: up(shop, workers if idle is None else idle))
         yield process
     finally:
         process.terminate()
         process.wait(20)
 
 
-def _up(shop: Shop, workers: int) -> bool:
+def up(shop: Shop, workers: int) -> bool:
     try:
         return bool(shop.pool({"ask": "status"})["idle"] == workers)
     except PoolDown:
