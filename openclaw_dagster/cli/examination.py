@@ -141,8 +141,8 @@ def _work(ledger: Ledger, project: Project | None) -> Iterator[Finding]:
     ]
     yield Finding("cases", "warn" if waits else "ok", said, " and ".join(waits))
     for system, number in forsaken(every, project.systems).items() if project else ():
-        problem = f"{number} of {system} have not ended, and no file here has that system: nobody moves them"
-        yield Finding("cases", "fail", problem, "put its file back, or claw case cancel")
+        problem = f"{number} of {system} have not ended, and its file is gone or refused: nobody moves them"
+        yield Finding("cases", "fail", problem, "put its file back or mend it, or claw case cancel")
 
 
 def _clocks(clocks: Clocks) -> Iterator[Finding]:

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from openclaw_dagster.compile.beginning import begin
 from openclaw_dagster.runtime.conditions import Quiet, look
-from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import ConditionTrigger
 from openclaw_dagster.spec.units import format_duration
-from openclaw_dagster.store.clocks import ClocksApart
 
 
 def conditions_of(shop: Workspace, system: System) -> list[dg.SensorDefinition]:
@@ -28,18 +27,7 @@ def _sensor(shop: Workspace, system: System, trigger: ConditionTrigger) -> dg.Se
         if isinstance(seen, Quiet):
             yield dg.SkipReason(seen.why)
             return
-        only = [seen.receipt.case_id] if seen.receipt.case_id else []
-        try:
-            claim = shop.ledger.claim(
-                system.name, limit=1, lease=shop.environment.lease, by="condition", only=only
-            )
-        except ClocksApart as apart:  # the event is accepted: whoever may claim begins its case
-            yield dg.SkipReason(f"{apart} Case {seen.receipt.case_id} waits.")
-            return
-        if claim is None:
-            yield dg.SkipReason(f"case {seen.receipt.case_id} was begun by another process already")
-        else:
-            yield dg.RunRequest(run_key=claim.id, tags=run_tags(claim))
+        yield begin(shop, system, seen.receipt.case_id, by="condition")
 
     held = f" for {format_duration(trigger.hold)}" if trigger.hold else ""
     return dg.SensorDefinition(

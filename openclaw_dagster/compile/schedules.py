@@ -10,12 +10,11 @@ import dagster as dg
 from cronsim import CronSim
 
 from openclaw_dagster.clock import MINUTE
+from openclaw_dagster.compile.beginning import begin
 from openclaw_dagster.runtime import intake
-from openclaw_dagster.runtime.tags import run_tags
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import ScheduleTrigger
-from openclaw_dagster.store.clocks import ClocksApart
 
 #: A tick evaluated this long (ms) after its time was missed, not merely late.
 LATE = 5 * MINUTE
@@ -38,18 +37,7 @@ def _schedule(shop: Workspace, system: System, trigger: ScheduleTrigger) -> dg.S
             return
         payload, moment = intake.tick(trigger, int(at.timestamp() * 1000))
         (receipt,) = shop.ledger.receive([intake.arrival(system, trigger, payload, moment)])
-        only = [receipt.case_id] if receipt.case_id else []
-        try:
-            claim = shop.ledger.claim(
-                system.name, limit=1, lease=shop.environment.lease, by="schedule", only=only
-            )
-        except ClocksApart as apart:  # the event is accepted: whoever may claim begins its case
-            yield dg.SkipReason(f"{apart} Case {receipt.case_id} waits.")
-            return
-        if claim is None:
-            yield dg.SkipReason(f"the event of {moment} is in the log already, as case {receipt.case_id}")
-        else:
-            yield dg.RunRequest(run_key=claim.id, tags=run_tags(claim))
+        yield begin(shop, system, receipt.case_id, by="schedule")
 
     return dg.ScheduleDefinition(
         name=f"{system.name}_{trigger.name}",

@@ -52,16 +52,8 @@ def gate(batch: Batch, case: Case, step: Step, call: Call, read: Mapping[str, An
     if standing.state == "cleared" and standing.key == call.key and _again(case, step, standing, shown):
         return Cleared(standing.digest)  # the effect was begun under it: it is the same call again
     match standing.state:
-        case "asked" | "cleared" if standing.digest != digest or standing.key not in ("", call.key):
-            why = "what would run now is not what was shown"
+        case "asked" | "cleared" if (why := _void(batch, standing, digest, call.key)) is not None:
             told = {"step": step.name, "request": standing.request, "why": why}
-            return Waits((Entry(Kind.VOIDED, told), _asked(batch, step, shown, digest, standing)))
-        case "cleared" if len(_entitled(batch, standing)) < standing.quorum:
-            told = {
-                "step": step.name,
-                "request": standing.request,
-                "why": "who cleared it may not do so any more",
-            }
             return Waits((Entry(Kind.VOIDED, told), _asked(batch, step, shown, digest, standing)))
         case "cleared":
             return Cleared(digest)
@@ -90,9 +82,14 @@ def _again(case: Case, step: Step, standing: GateFact, shown: Mapping[str, Any])
     return all(dumps(shown[name]) == dumps(standing.shown[name]) for name in ("action", "args", "target"))
 
 
-def _entitled(batch: Batch, standing: GateFact) -> set[str]:
-    """Return who answered and could still do so: somebody may have left since."""
-    return {one["person"] for one in standing.answers} & set(members(batch.shop.environment, standing.roles))
+def _void(batch: Batch, standing: GateFact, digest: str, key: str) -> str | None:
+    """Return why the answers given so far count no more for what would run now, None while they do."""
+    if standing.digest != digest or standing.key not in ("", key):
+        return "what would run now is not what was shown"
+    may = {one["person"] for one in standing.answers} & set(members(batch.shop.environment, standing.roles))
+    if standing.state == "cleared" and len(may) < standing.quorum:
+        return "who cleared it may not do so any more"
+    return None
 
 
 def _requester_missing(batch: Batch, case: Case) -> str | None:

@@ -26,6 +26,8 @@ ANSWERS: Level = "approver"
 MOST_TRIES = 50
 #: How many refusals one case's journal keeps: a flood of them must not fill it.
 MOST_REFUSALS = 200
+#: The longest name (letters) that is kept of a step, a person, a verdict or a channel in a refusal.
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,11 @@ def answer(shop: Workspace, given: Answer) -> Outcome:
             told = (announce_answer(shop, case, entry.body),)
             change = Change(case.id, (entry,), emitted=told, seen=case.seq)
         else:
-            change = Change(case.id, (_refused(given, why),), seen=case.seq)
+            change = Change(
+                case.id,
+                (refused(given.step, given.person, given.verdict, given.channel, why),),
+                seen=case.seq,
+            )
         if why is not None and too_many(shop, case):
             return Refused(why)
         written = shop.ledger.write([change])
@@ -104,11 +110,12 @@ def answer(shop: Workspace, given: Answer) -> Outcome:
 
 def refuse(shop: Workspace, given: Answer, why: str) -> None:
     """Write down that an answer was refused before it could be judged, where there is a case to write it to."""
+    entry = refused(given.step, given.person, given.verdict, given.channel, why)
     for _ in range(MOST_TRIES):
         case = shop.ledger.case(given.case_id)
         if case is None or too_many(shop, case):
             return
-        if case.id in shop.ledger.write([Change(case.id, (_refused(given, why),), seen=case.seq)]).cases:
+        if case.id in shop.ledger.write([Change(case.id, (entry,), seen=case.seq)]).cases:
             return
 
 
@@ -194,10 +201,12 @@ def _field_problem(wanted: FormField, said: Any) -> str | None:
     return None
 
 
-def _refused(given: Answer, why: str) -> Entry:
-    return Entry(Kind.REFUSED, {
-        "step": given.step, "person": given.person, "verdict": given.verdict, "channel": given.channel, "why": why,
-    })  # fmt: skip
+def refused(step: str, person: str, verdict: str, channel: str, why: str) -> Entry:
+    """Return the line that says who tried what; whoever sends it chooses the words, so that they are cut."""
+    about = {"step": step, "person": person, "verdict": verdict, "channel": channel}
+    return Entry(
+        Kind.REFUSED, {**{name: said[:LONGEST_NAME] for name, said in about.items()}, "why": short(why)}
+    )
 
 
 def too_many(shop: Workspace, case: Case) -> bool:

@@ -54,8 +54,8 @@ class NoVersion(ClawError):
 
 class NoSystem(ClawError):
     """
-    Case {case_id} cannot be redriven: no file here has its system {system}, so nobody would move it. Put the file back
-    first.
+    Case {case_id} cannot be redriven: the file of its system {system} is gone or refused, so nobody would move it. Put
+    it back or mend it first; `claw check` says what is wrong.
     """
 
     code = "CLAW449"

@@ -81,7 +81,7 @@ def begin(
     fact = case.facts.steps.get(step.name, StepFact("waiting"))
     keys = [_key(case, step, index) for index in range(len(payloads))]
     written = [dumps(payload) for payload in payloads]
-    if (size := sum(len(one) for one in written)) > MOST_BYTES:
+    if (size := sum(len(one.encode()) for one in written)) > MOST_BYTES:
         raise TooMuch(step=step.name, count=len(payloads), size=size, most=MOST_BYTES)
     digests = [sha256(one) for one in written]
     kept = branches.kept(fact.branches, digests)

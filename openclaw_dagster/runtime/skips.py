@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from openclaw_dagster.errors import ClawError
-from openclaw_dagster.runtime.clearance import too_many, unheard
+from openclaw_dagster.runtime.clearance import refused, too_many, unheard
 from openclaw_dagster.runtime.people import members, person_of
 from openclaw_dagster.runtime.scope import SourceTrouble, Time, looked_up, scope
 from openclaw_dagster.runtime.trouble import short
@@ -16,9 +16,6 @@ from openclaw_dagster.spec.model import Step, System
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.ledger import Change
-
-#: How a checkpoint stands that ended with a no: its case is stopped, whatever else was said.
-STOPPED = ("denied", "expired")
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,7 @@ def grant(shop: Workspace, given: Skip) -> Granted | NotGranted:
             entry = Entry(Kind.SKIP_GRANTED, body)
         else:
             until = 0
-            told = {"step": given.step, "person": given.person, "verdict": "skip", "channel": given.channel}
-            entry = Entry(Kind.REFUSED, {**told, "why": verdict})
+            entry = refused(given.step, given.person, "skip", given.channel, verdict)
         if isinstance(verdict, str) and too_many(shop, case):
             return NotGranted(verdict)
         written = shop.ledger.write([Change(case.id, (entry,), seen=case.seq)])
@@ -88,7 +84,7 @@ def _judge(shop: Workspace, case: Case, given: Skip) -> SkipPolicy | str:
     if policy is None:
         return f"{step.name} is never skipped: no exception policy covers it"
     gate, fact = case.facts.gates.get(step.name), case.facts.steps.get(step.name)
-    if gate is not None and gate.state in STOPPED:
+    if gate is not None and gate.stopped:
         return f"{step.name} is {gate.state}, and that is not undone by leaving it out"
     if fact is not None and (fact.state not in ("waiting", "held") or fact.attempt):
         return f"{step.name} has begun already: it is {fact.state}"
@@ -128,7 +124,7 @@ def left_out(shop: Workspace, system: System, case: Case, step: Step, time: Time
     """Return the entry that leaves a step out, when somebody entitled said so and it still holds."""
     granted = case.facts.skips.get(step.name)
     policy, gate = policy_of(system, step), case.facts.gates.get(step.name)
-    if gate is not None and gate.state in STOPPED:
+    if gate is not None and gate.stopped:
         return None  # who denied it meanwhile is heard
     if granted is None or policy is None or granted.policy != policy.name:
         return None

@@ -83,7 +83,9 @@ class StepFact:
     asked: int = 0  # how often somebody was asked whether the last attempt took place
     undo_attempt: int = 0
     branches: tuple[Branch, ...] = ()  # the cases it began, in order
-    held: str = ""  # what was on hold when it rested last: its action
+    held: str = (
+        ""  # the action on hold that it rests for with a call in doubt, whose `error` says what the doubt is
+    )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StepFact:

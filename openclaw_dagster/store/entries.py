@@ -155,9 +155,8 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             after = _with(case, body, replace(_step(case, body), state="unknown", error=body["error"]))
             return _rest(after, "awaiting_human", None, body["error"])
         case Kind.HELD:
-            return _rest(
-                _with(case, body, _held(_step(case, body), body)), "waiting_retry", None, body["why"]
-            )
+            after = _with(case, body, _held(_step(case, body), body))
+            return _rest(after, "waiting_retry", None, body["why"])
         case Kind.BRANCHED:
             after = _with(case, body, branches.begun(_step(case, body), body))
             return branches.rests(waiting.used(after, body), body["step"], moment)
@@ -250,7 +249,7 @@ def _held(fact: StepFact, body: Mapping[str, Any]) -> StepFact:
     """Let a step rest; whether its last call took place is no clearer by that."""
     if fact.state in ("begun", "unknown"):
         return replace(fact, state="unknown", held=body["action"])
-    return replace(fact, state="held", held=body["action"], error=body["action"])
+    return replace(fact, state="held", error=body["action"])
 
 
 def _step(case: Case, body: Mapping[str, Any]) -> StepFact:

@@ -39,6 +39,11 @@ class GateFact:
         return self.state == "asked"
 
     @property
+    def stopped(self) -> bool:
+        """Whether it ended with a no: its case goes no further, whatever else is said."""
+        return self.state in ("denied", "expired")
+
+    @property
     def missing(self) -> int:
         """How many more people have to say yes."""
         return max(0, self.quorum - len({one["person"] for one in self.answers}))

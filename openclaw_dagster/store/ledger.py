@@ -269,9 +269,10 @@ class Ledger(Views):
 
 def _rests(case: Case, scope: str) -> bool:
     """Tell whether a case rests because of a hold; one that was cancelled meanwhile does so no more."""
-    steps = case.facts.steps.values()
-    held_up = any(one.state in ("held", "unknown") and scope in (one.held, one.error) for one in steps)
-    return held_up and case.state == "waiting_retry" and case.due_at is None
+    resting = case.state == "waiting_retry" and case.due_at is None
+    return resting and any(
+        scope == (one.error if one.state == "held" else one.held) for one in case.facts.steps.values()
+    )
 
 
 def _rests_for(change: Change) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -93,3 +94,11 @@ def describe(
     held = environment.access.levels(person, groups) if levels is None else levels
     shown = (listed.name if listed else "") or name or person
     return Identity(person, shown, with_implied(held), how, roles, token)
+
+
+_ADDRESS = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,190}\Z")
+
+
+def is_address(text: str) -> bool:
+    """Decide whether a text is an e-mail address."""
+    return _ADDRESS.match(text) is not None

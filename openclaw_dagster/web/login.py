@@ -151,10 +151,7 @@ class Login:
         account = await asyncio.to_thread(
             self.provider.finish, said["code"], self._back, nonce=kept["nonce"], verifier=kept["verifier"]
         )
-        known = person_of(self.shop.environment, email=account.email, sub=account.sub)
-        # who is not listed is known by their address; what is none could be the id of somebody who is
-        address = account.email if account.email and "@" in account.email else None
-        person = known or address
+        person = person_of(self.shop.environment, email=account.email, sub=account.sub) or account.email
         if person is None:
             problem = (
                 "the provider has not verified your address, and `people` does not have your account as `sub`"

@@ -23,6 +23,7 @@ from urllib3.exceptions import HTTPError
 from openclaw_dagster.clock import Clock
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.spec.login import Oidc
+from openclaw_dagster.web.identity import is_address
 
 #: Seconds that the provider has for one answer.
 PATIENCE = 10
@@ -142,12 +143,14 @@ class Provider:
         return dict(claims)
 
     def _account(self, claims: Mapping[str, Any]) -> Account:
-        email = claims.get("email") if claims.get("email_verified") is True else None
+        said = claims.get("email") if claims.get("email_verified") is True else None
+        email = said.strip().lower() if isinstance(said, str) else ""
         groups = claims.get(self.oidc.groups) or ()
         named = groups.split() if isinstance(groups, str) else groups if isinstance(groups, list) else ()
         return Account(
             sub=str(claims["sub"]),
-            email=email.strip().lower() if isinstance(email, str) else None,
+            # by its address somebody is known who is not listed: what is none could be the id of somebody who is
+            email=email if is_address(email) else None,
             name=str(claims.get("name") or "")[:100],
             groups=tuple(one for one in named if isinstance(one, str))[:500],
         )

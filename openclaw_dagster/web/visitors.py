@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from openclaw_dagster.clock import MINUTE, SECOND
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.store.tokens import Kind, Token, Tokens
 from openclaw_dagster.web.door import LOOPBACK
-from openclaw_dagster.web.identity import LOCAL, Identity, describe, person_of
+from openclaw_dagster.web.identity import LOCAL, Identity, describe, is_address, person_of
 from openclaw_dagster.web.limits import Rate, RateLimit
 
 #: Headers by which a proxy says that it passed somebody on.
@@ -177,14 +176,6 @@ def hostname(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         return ""
-
-
-_ADDRESS = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,190}\Z")
-
-
-def is_address(text: str) -> bool:
-    """Decide whether a text is an e-mail address."""
-    return _ADDRESS.match(text) is not None
 
 
 def _within(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:

@@ -104,7 +104,7 @@ class TestDoctor:
         (project / "claw_specs" / "dispatch.claw").rename(project / "away")
         done = claw("doctor", "--url", "http://127.0.0.1:9")
         assert done.code == 1
-        assert "1 of dispatch have not ended, and no file here has that system: nobody moves them" in done.out
+        assert "1 of dispatch have not ended, and its file is gone or refused: nobody moves them" in done.out
 
 
 class TestAdapter:

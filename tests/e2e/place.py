@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 import urllib.request
@@ -195,6 +196,31 @@ def killed_in_a_burst(place: Place, burst: int) -> list[str]:
     time.sleep(SETTLE)
     assert place.runs().count("FAILURE") <= 2 * (burst + 1)
     return [case_id for case_id in cases.values() if place.kinds(case_id).count("case.started") > 1]
+
+
+def a_host_is_killed_in_a_burst(place: Place) -> None:
+    """Kill hosts until one had cases: in the very moment of a kill its runs may be at their begin or end."""
+    assert any(killed_in_a_burst(place, burst) for burst in range(4)), "the host had nothing to do"
+    assert "FAILURE" in place.runs()
+
+
+def workers_die_in_a_call(place: Place) -> None:
+    """Kill every worker while one of them is in a call; its host says so at once, and the call is not made twice."""
+    case_id, workers = place.in_a_call("dies"), place.workers()
+    assert len(workers) == 4
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: "case.orphaned" in place.kinds(case_id), 10, "nobody said that the worker died")
+    place.once({"dies": case_id})
+    place.hosts.ready(*WORKERS)
+
+
+def a_run_is_terminated(place: Place) -> None:
+    """Stop a run in Dagster's pages while it is in a call; it is cancelled, and its case goes on."""
+    case_id = place.in_a_call("stopped")
+    place.terminate()
+    until(lambda: "CANCELED" in place.runs(), 20, "the run was not cancelled")
+    place.once({"stopped": case_id})
 
 
 def parent(pid: int) -> int:

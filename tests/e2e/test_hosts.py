@@ -17,7 +17,15 @@ from celery import Celery
 
 from ..services.hosts import until
 from ..services.redis import running as running_redis
-from .place import WORKERS, Place, killed_in_a_burst, parent, several
+from .place import (
+    WORKERS,
+    Place,
+    a_host_is_killed_in_a_burst,
+    a_run_is_terminated,
+    parent,
+    several,
+    workers_die_in_a_call,
+)
 
 pytestmark = [pytest.mark.xdist_group("e2e_hosts"), pytest.mark.timeout(600)]
 
@@ -30,9 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 def test_a_burst_with_one_worker_host_killed_in_its_middle(place: Place) -> None:
-    # in the very moment of the kill its runs may be at their begin or end: then one is killed once more
-    assert any(killed_in_a_burst(place, burst) for burst in range(4)), "the host had nothing to do"
-    assert "FAILURE" in place.runs()
+    a_host_is_killed_in_a_burst(place)
 
 
 def test_an_order_that_is_sent_to_both_web_hosts_at_once_is_one_case(place: Place) -> None:
@@ -70,21 +76,11 @@ def test_a_task_that_is_delivered_again_does_nothing(place: Place) -> None:
 
 
 def test_a_worker_that_dies_gives_its_case_back_at_once(place: Place) -> None:
-    case_id = place.in_a_call("dies")
-    workers = place.workers()
-    assert len(workers) == 4
-    for pid in workers:
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: "case.orphaned" in place.kinds(case_id), 10, "nobody said that the worker died")
-    place.once({"dies": case_id})
-    place.hosts.ready(*WORKERS)
+    workers_die_in_a_call(place)
 
 
 def test_a_run_that_is_terminated_ends_and_its_case_goes_on(place: Place) -> None:
-    case_id = place.in_a_call("stopped")
-    place.terminate()
-    until(lambda: "CANCELED" in place.runs(), 20, "the run was not cancelled")
-    place.once({"stopped": case_id})
+    a_run_is_terminated(place)
 
 
 def test_a_worker_host_that_loads_files_anew_finishes_what_it_has(place: Place) -> None:

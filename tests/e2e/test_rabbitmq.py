@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import statistics
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from ..services.hosts import until
 from ..services.rabbitmq import RabbitMQ
 from ..services.rabbitmq import running as running_rabbitmq
-from .place import WORKERS, Place, killed_in_a_burst, several
+from .place import Place, a_host_is_killed_in_a_burst, a_run_is_terminated, several, workers_die_in_a_call
 
 pytestmark = [pytest.mark.xdist_group("e2e_rabbitmq"), pytest.mark.timeout(600)]
 
@@ -37,24 +34,15 @@ def test_orders_that_come_one_by_one(place: Place) -> None:
 
 def test_a_burst_with_one_worker_host_killed_in_its_middle(place: Place) -> None:
     # what a dead host had not acknowledged, RabbitMQ hands to the other one at once: it finds the claim started
-    assert any(killed_in_a_burst(place, burst) for burst in range(4)), "the host had nothing to do"
-    assert "FAILURE" in place.runs()
+    a_host_is_killed_in_a_burst(place)
 
 
 def test_a_worker_that_dies_gives_its_case_back_at_once(place: Place) -> None:
-    case_id = place.in_a_call("dies")
-    for pid in place.workers():
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: "case.orphaned" in place.kinds(case_id), 10, "nobody said that the worker died")
-    place.once({"dies": case_id})
-    place.hosts.ready(*WORKERS)
+    workers_die_in_a_call(place)
 
 
 def test_a_run_that_is_terminated_ends_and_its_case_goes_on(place: Place) -> None:
-    case_id = place.in_a_call("stopped")
-    place.terminate()
-    until(lambda: "CANCELED" in place.runs(), 20, "the run was not cancelled")
-    place.once({"stopped": case_id})
+    a_run_is_terminated(place)
 
 
 def test_the_broker_is_killed_and_has_what_it_had_when_it_is_back(place: Place) -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from openclaw_dagster.runtime import steps
 from openclaw_dagster.runtime.advance import advance, close, pass_stage
-from openclaw_dagster.runtime.clearance import Settled
+from openclaw_dagster.runtime.clearance import Answer, Refused, Settled, answer
 from openclaw_dagster.runtime.skips import Granted, NotGranted, Skip, grant
 from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.store.canonical import dumps
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.ledger import Change
 
@@ -149,3 +150,15 @@ def test_an_answer_that_comes_while_a_run_looks_is_not_lost(shops: Open, verdict
     drain(shop)
     assert case(shop, one).state == after
     check_books(shop)
+
+
+def test_a_refusal_keeps_no_more_than_anybody_reads(shops: Open) -> None:
+    """Whoever sends an answer chooses its words: two hundred of them must not fill the ledger."""
+    shop, one = waiting(shops)
+    long = "x" * 60_000
+    assert isinstance(answer(shop, Answer(one, long, "d", "fin_1", "approve", "page")), Refused)
+    assert isinstance(answer(shop, Answer(one, long, "d", long, "approve", "page")), Refused)
+    assert isinstance(grant(shop, Skip(one, long, "lead_1", "page", "outage")), NotGranted)
+    lines = bodies(shop, one, Kind.REFUSED)
+    assert len(lines) == 3
+    assert all(len(dumps(dict(line))) < 5_000 for line in lines)

@@ -76,7 +76,7 @@ def test_a_redrive_needs_a_version_that_knows_the_trigger(shops: Open) -> None:
     drain(shop)
     system = shop.project.systems.pop("dispatch")
     for same in (True, False):  # no job is there that would move it
-        with pytest.raises(operations.NoSystem, match="no file here has its system dispatch"):
+        with pytest.raises(operations.NoSystem, match="the file of its system dispatch is gone"):
             operations.redrive(shop, one, by="ann", reason="again", same_version=same)
     shop.project.systems["dispatch"] = system.model_copy(update={"triggers": ()})
     with pytest.raises(operations.NoVersion, match="no trigger order_created"):

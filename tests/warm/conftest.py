@@ -1,9 +1,10 @@
-"""A host per module, once on each database."""
+"""A host per module, or a shop per test, once on each database."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from services.postgres import Postgres
@@ -11,7 +12,7 @@ from services.postgres import Postgres
 from openclaw_dagster.cli.instance import prepare
 
 from .host import Host
-from .kit import pool, shop
+from .kit import Shop, pool, shop
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -26,4 +27,13 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         stack.callback(found.stop_code)
         found.serve_code()
         stack.enter_context(pool(here, workers=2))
+        yield found
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    if request.param == "postgres":
+        server: Postgres = request.getfixturevalue("postgres")
+        monkeypatch.setenv("CLAW_DATABASE_URL", server.fresh())
+    with shop(tmp_path, monkeypatch) as found:
         yield found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -93,6 +93,15 @@ def test_the_event_of_a_schedule_waits_for_a_host_that_may_begin_it(shop: Worksp
     assert said.run_requests == []
     assert f"Case {case.id} waits." in str(said.skip_message)
     assert kinds(shop, case.id) == [Kind.OPENED]
+
+
+def test_a_tick_that_is_tried_out_before_its_time_opens_nothing(shop: Workspace) -> None:
+    (schedule,) = schedules_of(shop, system(shop))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    said = schedule.evaluate_tick(dg.build_schedule_context(scheduled_execution_time=later))
+    assert said.run_requests == []
+    assert "its time has not come" in str(said.skip_message)
+    assert shop.ledger.find() == []
 
 
 @pytest.mark.parametrize("ahead", [False, True])

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
-from services.postgres import Postgres
 
 from openclaw_dagster.warm.instance import ASKED, keep
 
-from .kit import Shop, shop
+from .kit import Shop
 
 #: What tells a question about tables from one about rows, on Postgres and on SQLite.
 COLUMNS = ("pg_attribute", "pg_catalog.pg_class", "table_info", "table_xinfo", "sqlite_master")
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    if request.param == "postgres":
-        server: Postgres = request.getfixturevalue("postgres")
-        monkeypatch.setenv("CLAW_DATABASE_URL", server.fresh())
-    with shop(tmp_path, monkeypatch) as found:
-        yield found
 
 
 @pytest.fixture

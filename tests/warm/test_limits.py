@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -14,23 +13,13 @@ from dagster._core.remote_origin import (
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
-from services.postgres import Postgres
 
 from openclaw_dagster.compile.jobs import job_of
 from openclaw_dagster.runtime.tags import CRITICAL, SYSTEM, TRIGGER
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.warm.limits import Room, pools_of
 
-from .kit import Shop, shop
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    if request.param == "postgres":
-        server: Postgres = request.getfixturevalue("postgres")
-        monkeypatch.setenv("CLAW_DATABASE_URL", server.fresh())
-    with shop(tmp_path, monkeypatch) as found:
-        yield found
+from .kit import Shop
 
 
 def limited(here: Shop, **concurrency: Any) -> DagsterInstance:

@@ -206,6 +206,13 @@ def test_an_address_counts_only_when_it_is_verified(
     assert finish(provider).email is None
 
 
+@pytest.mark.parametrize("said", ["fin_1", "fin_1@", "a b@example.org", 7, ""])
+def test_what_is_no_address_is_nobodys(issuer: Issuer, provider: Provider, said: object) -> None:
+    """It could be the id of somebody who is listed."""
+    issuer.changes = {"email": said, "email_verified": True}
+    assert finish(provider).email is None
+
+
 @pytest.mark.parametrize(
     "metadata",
     [{"issuer": "https://evil.example"}, {"token_endpoint": None}, {"token_endpoint": 7}, {"token_endpoint": "ftp://x/y"}],
