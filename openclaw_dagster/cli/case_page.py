@@ -106,7 +106,7 @@ def show(story: Story, *, now: int, full: bool) -> None:
     _decisions(story, full)
     _steps(story, full)
     _journal(story)
-    if (hint := next_move(case, now)) is not None:
+    if (hint := next_move(case, now, story.event)) is not None:
         say()
         say(hint, "bold")
 
@@ -258,9 +258,11 @@ def gist(record: Record) -> str:
     return one_line(" · ".join(parts), 200)
 
 
-def next_move(case: Case, now: int) -> str | None:
+def next_move(case: Case, now: int, event: Event | None) -> str | None:
     """Return what a person can do about the case as it stands."""
     match case.state:
+        case "dead_lettered" if event is None or event.payload is None:
+            return "It gave up, and its payload is past its retention: send its event anew."
         case "dead_lettered":
             return f'It gave up. Mend the cause, then: claw dlq redrive {case.id} --reason "…"'
         case "awaiting_human" if case.facts.waits_at:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.operations import NotSaid
-from openclaw_dagster.runtime.refusals import HOST, KEEP
+from openclaw_dagster.runtime.refusals import HOST
 from openclaw_dagster.runtime.trouble import short
 from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.store.case import KEEP
 from openclaw_dagster.store.events import Arrival
 from openclaw_dagster.store.holds import Hold
 from openclaw_dagster.store.ids import new_id

@@ -61,6 +61,15 @@ class NoSystem(ClawError):
     code = "CLAW449"
 
 
+class PastRetention(ClawError):
+    """
+    Case {case_id} cannot be redriven: its payload was shredded when its retention was over, so nobody knows what to send.
+    Send its event anew.
+    """
+
+    code = "CLAW452"
+
+
 class NoQuestion(ClawError):
     """Case {case_id} is {state}; nobody has to say what became of a call: only a case that awaits a human is answered."""
 
@@ -97,6 +106,9 @@ def redrive(shop: Workspace, case_id: str, *, by: str, reason: str, same_version
         raise RedrivenTooOften(case_id=case_id, times=case.redrives)
     if case.system not in shop.systems:
         raise NoSystem(case_id=case_id, system=case.system)
+    event = shop.ledger.events([case.event_id]).get(case.event_id)
+    if event is None or event.payload is None:
+        raise PastRetention(case_id=case_id)
     digest = case.digest if same_version else _version(shop, case)
     now = shop.clock.now()
     body = {"by": by, "reason": short(reason), "digest": digest, "was": case.digest}

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from openclaw_dagster.clock import DAY
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.trouble import short
 from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.store.case import KEEP
 from openclaw_dagster.store.events import Arrival
 from openclaw_dagster.store.ids import new_id
 
 #: The system under which the log keeps what concerns the host as a whole.
 HOST = "host"
-#: How long (ms) it is kept.
-KEEP = 365 * DAY
 
 
 def note(

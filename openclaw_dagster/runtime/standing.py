@@ -96,8 +96,8 @@ def history(shop: Workspace, cases: Iterable[str]) -> Iterator[Record]:
         begun = shop.ledger.begun_by(case) if case is not None else {}
         for record in shop.ledger.journal(one):
             yield record
-            if record.kind is Kind.BRANCHED:
-                inner = [each.id for each in begun.pop((record.body or {})["step"], ())]
+            if record.kind is Kind.BRANCHED and record.body is not None:
+                inner = [each.id for each in begun.pop(record.body["step"], ())]
                 yield from sorted(history(shop, inner), key=lambda record: record.at)
 
 

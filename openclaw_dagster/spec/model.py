@@ -165,7 +165,9 @@ class EventLog(Frozen):
     """Where events are kept, and for how long."""
 
     store: Literal["event-log"] = Field(description="The ledger's append-only event log.")
-    retention: Duration = Field(default=365 * 86_400_000, description="How long payloads are kept.")
+    retention: Duration = Field(
+        default=365 * 86_400_000, description="How long payloads are kept, and what cases say."
+    )
 
 
 class Source(Frozen):

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from openclaw_dagster.clock import DAY
 from openclaw_dagster.store.gates import GateFact, SkipFact
+
+#: How long (ms) texts are kept of what has no retention of its own.
+KEEP = 365 * DAY
 
 State = Literal[
     "open",
@@ -110,6 +114,7 @@ class Facts:
     requester: str = ""  # who asked for what the case does, as the event says it; never entitled to answer
     first_run: str = ""  # the Dagster run that moved the case first; later ones are grouped with it
     origin: Origin | None = None  # the step that began it, when one did
+    keep: int = KEEP  # how long (ms) the texts of its journal are kept: as long as its event's payload
 
     @property
     def waits_at(self) -> tuple[str, ...]:
@@ -150,6 +155,7 @@ class Facts:
             requester=data.get("requester", ""),
             first_run=data.get("first_run", ""),
             origin=Origin(**data["origin"]) if data.get("origin") else None,
+            keep=data.get("keep", KEEP),
         )
 
 

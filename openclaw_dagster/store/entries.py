@@ -10,7 +10,7 @@ from typing import Any, assert_never
 from openclaw_dagster.store import branches, gates, waiting
 from openclaw_dagster.store.again import redriven
 from openclaw_dagster.store.canonical import plain
-from openclaw_dagster.store.case import Case, DecisionFact, Facts, Origin, StepFact, StepState
+from openclaw_dagster.store.case import KEEP, Case, DecisionFact, Facts, Origin, StepFact, StepState
 from openclaw_dagster.store.gates import SkipFact
 
 
@@ -92,7 +92,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.OPENED:
             return replace(
                 case, state="open", rank=body["rank"], due_at=moment, created_at=at,
-                facts=Facts((case.trigger,), requester=body.get("requester", ""), origin=_origin(body)),
+                facts=_beginning(case.trigger, body),
             )  # fmt: skip
         case Kind.CLAIMED:
             died = case.state == "running" and case.run_id is not None
@@ -232,8 +232,13 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
             assert_never(kind)
 
 
-def _origin(body: Mapping[str, Any]) -> Origin | None:
-    return Origin(**body["origin"]) if "origin" in body else None
+def _beginning(trigger: str, body: Mapping[str, Any]) -> Facts:
+    return Facts(
+        (trigger,),
+        requester=body.get("requester", ""),
+        origin=Origin(**body["origin"]) if "origin" in body else None,
+        keep=body.get("keep", KEEP),
+    )
 
 
 def _got_on(case: Case, kind: Kind, body: Mapping[str, Any]) -> bool:

@@ -97,7 +97,7 @@ def fingerprint(row: Mapping[str, Any]) -> str:
 
 def append(
     connection: sa.Connection, arrivals: Sequence[Arrival], now: int, clock: int
-) -> tuple[list[Receipt], list[tuple[Case, Entry, int]], list[str]]:
+) -> tuple[list[Receipt], list[tuple[Case, Entry]], list[str]]:
     """Write the events that are new; return receipts, cases to open with their first entry, and hashes.
 
     They are dated `now`; keys are remembered by the clock.
@@ -112,7 +112,7 @@ def append(
     numbers = dict(zip(news, _numbers(connection, len(news)), strict=True))
     rows: list[dict[str, Any]] = []
     receipts: list[Receipt] = []
-    opened: list[tuple[Case, Entry, int]] = []
+    opened: list[tuple[Case, Entry]] = []
     for i, arrival in enumerate(arrivals):
         event_id = ids[i] if i in numbers else owners[i][0].event_id
         if i not in numbers:
@@ -125,9 +125,7 @@ def append(
         rows.append(row)
         for opening, owner in zip(arrival.openings, owners[i], strict=True):
             if owner.event_id == ids[i] and owner.case_id is not None:
-                opened.append(
-                    (_case(opening, owner.case_id, row), _opened(opening, row, arrival), row["keep_until"])
-                )
+                opened.append((_case(opening, owner.case_id, row), _opened(opening, row, arrival)))
     if rows:
         connection.execute(sa.insert(t.events), rows)
     return receipts, opened, [row["hash"] for row in rows]
@@ -255,6 +253,7 @@ def _opened(opening: Opening, row: Mapping[str, Any], arrival: Arrival) -> Entry
         "digest": opening.digest,
         "rank": opening.rank,
         "source": arrival.source,
+        "keep": arrival.retention,
     }
     if opening.requester:
         body["requester"] = opening.requester

@@ -44,9 +44,7 @@ def start(case_id: str) -> str:
     return sha256(f"{GENESIS}\n{case_id}")
 
 
-def extend(
-    case: Case, entries: Sequence[Entry], at: int, keep_until: int, clock: int
-) -> tuple[Case, list[dict[str, Any]]]:
+def extend(case: Case, entries: Sequence[Entry], at: int, clock: int) -> tuple[Case, list[dict[str, Any]]]:
     """Return the case after `entries`, and the rows that say so, dated `at`, which may be later than the clock."""
     rows = []
     for entry in entries:
@@ -55,6 +53,8 @@ def extend(
         digest = sha256(body)
         prev = case.head or start(case.id)
         seq = case.seq + 1
+        case = apply(case, entry.kind, facts, at)
+        keep_until = at + case.facts.keep
         made = link(prev, case.id, seq, at, entry.kind, digest, keep_until)
         rows.append(
             {
@@ -69,7 +69,7 @@ def extend(
                 "keep_until": keep_until,
             }
         )
-        case = replace(apply(case, entry.kind, facts, at), seq=seq, head=made)
+        case = replace(case, seq=seq, head=made)
     return case, rows
 
 

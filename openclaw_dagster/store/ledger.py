@@ -9,7 +9,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from openclaw_dagster.clock import DAY
 from openclaw_dagster.store import branches, claims, conditions, events, journal, rows, tally
 from openclaw_dagster.store import holds as held
 from openclaw_dagster.store import tables as t
@@ -20,9 +19,6 @@ from openclaw_dagster.store.events import Arrival, Receipt
 from openclaw_dagster.store.ids import new_id
 from openclaw_dagster.store.permission import may
 from openclaw_dagster.store.views import Views
-
-#: How long journal entries are kept that no event's retention covers.
-KEEP = 365 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +93,7 @@ class Ledger(Views):
     def _append(self, pen: _Pen, arrivals: Sequence[Arrival]) -> list[Receipt]:
         receipts, opened, hashes = events.append(pen.connection, arrivals, pen.now, pen.clock)
         pen.tally.add(hashes)
-        made = [journal.extend(case, (entry,), pen.now, keep, pen.clock) for case, entry, keep in opened]
+        made = [journal.extend(case, (entry,), pen.now, pen.clock) for case, entry in opened]
         for case, _ in made:
             pen.tally.move(case.system, None, case.state)
         rows.save(pen.connection, [case for case, _ in made], new=True)
@@ -235,9 +231,7 @@ class Ledger(Views):
         lines: list[dict[str, Any]] = []
         told: list[tuple[Case, Entry, int, int]] = []
         for case, change in changes:
-            made, new_lines = journal.extend(
-                after.get(case.id, case), change.entries, pen.now, pen.now + KEEP, pen.clock
-            )
+            made, new_lines = journal.extend(after.get(case.id, case), change.entries, pen.now, pen.clock)
             lines += new_lines
             told += [
                 (made, entry, line["seq"], pen.now)

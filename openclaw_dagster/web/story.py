@@ -90,10 +90,12 @@ def _reached(case: Case) -> list[tuple[str, str]]:
 
 
 def attempts(journal: Sequence[Record]) -> Mapping[str, list[Attempt]]:
-    """Return every attempt of every step, in order, as the journal has them."""
+    """Return every attempt of every step, in order, as far as the journal has their texts."""
     found: dict[str, list[Attempt]] = {}
     for line in journal:
-        body = line.body or {}
+        body = line.body
+        if body is None:
+            continue
         tried = found.setdefault(str(body.get("step") or body.get("stage") or ""), [])
         if line.kind is Kind.BEGUN:
             tried.append(Attempt(int(body["attempt"]), line.at, None, "begun", ""))
