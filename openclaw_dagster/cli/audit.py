@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,15 @@ class BadHeads(ClawError):
     """{file}, line {line}: {problem}. A line of it is what `claw audit seal` prints."""
 
     code = "CLAW710"
+
+
+class OtherHead(ClawError):
+    """
+    {file} has another head for {day} than the ledger: history was changed, or it is the file of another ledger.
+    `claw audit verify --heads` tells more; nothing was written into the file.
+    """
+
+    code = "CLAW717"
 
 
 def register(app: typer.Typer) -> None:
@@ -85,39 +95,48 @@ def verify(
 def seal(
     file: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Append the heads to this file instead of printing them."),
+        typer.Option(
+            "--output", "-o", help="Append what this file does not have yet, instead of printing it all."
+        ),
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DAY", help="Only days from this one on (UTC)."),
     ] = None,
 ) -> None:
-    """Seal the days that are over, and give their heads as JSON lines, to be kept on another machine.
+    """Seal the days that are over, and give the heads of all sealed days as JSON lines, to be kept on another machine.
 
     Whoever changes history here cannot change what lies there: `claw audit verify --heads` compares the two.
+
+    A host seals by itself every hour; its heads are given too.
 
     \b
     Examples:
       claw audit seal --output /mnt/elsewhere/heads.jsonl
-      claw audit seal | ssh vault 'cat >> heads.jsonl'
+      claw audit seal --since 2026-01-31 | ssh vault 'cat >> heads.jsonl'
     """
     from openclaw_dagster.store import seals
 
     with opened_ledger() as ledger:
-        # the file is opened first: a day is sealed once, and its head is not given again
+        known = _heads(file) if file is not None and file.exists() else {}
         target = _open(file) if file else None
         with os.fdopen(target, "w") if target is not None else nullcontext(output.out().file) as stream:
-
-            def keep(day: str, head: str) -> None:
-                stream.write(json.dumps({"day": day, "head": head}) + "\n")
-                stream.flush()
-                if target is not None:
-                    os.fsync(target)
-
-            sealed = seals.seal(ledger.database, SystemClock().now(), keep)
-    made = sealed.made
-    where = f"; their heads are in {shown_path(file)}" if file and made else ""
-    output.remark(
-        f"{output.count(len(made), 'day')} sealed{where}"
-        if made
+            sealed = seals.seal(ledger.database, SystemClock().now())
+            heads = seals.heads(ledger.database, f"{since:%Y-%m-%d}" if since else "")
+            for day, head in heads.items():
+                if known.get(day, head) != head:
+                    raise OtherHead(file=file, day=day)
+            new = [(day, head) for day, head in heads.items() if day not in known]
+            stream.writelines(json.dumps({"day": day, "head": head}) + "\n" for day, head in new)
+            stream.flush()
+            if target is not None:
+                os.fsync(target)
+    said = (
+        f"{output.count(len(sealed.made), 'day')} sealed"
+        if sealed.made
         else "no day is over that was not sealed before"
     )
+    output.remark(f"{said}; {output.count(len(new), 'new head')} in {shown_path(file)}" if file else said)
     if sealed.doubt is not None:
         output.remark(sealed.doubt)
 

@@ -114,6 +114,14 @@ def bind(prev: str, day: str, rows: int, digest: str) -> str:
     return sha256(dumps([prev, day, rows, digest]))
 
 
+def heads(database: Database, since: str = "") -> dict[str, str]:
+    """Return the seal of each sealed day from `since` on (such as 2026-01-31), oldest first, whoever sealed it."""
+    table = t.day_heads.c
+    query = sa.select(table.day, table.hash).where(table.day >= since).order_by(table.day)
+    with database.read() as connection:
+        return {row.day: row.hash for row in connection.execute(query)}
+
+
 def content(connection: sa.Connection, day: str) -> tuple[int, str]:
     """Return how many rows were written in a day, and one digest over all of them."""
     rows, text = 0, sha256(day)

@@ -13,6 +13,7 @@ import pytest
 
 from openclaw_dagster.cli import app as app_module
 from openclaw_dagster.clock import DAY
+from openclaw_dagster.store.seals import seal
 
 from .conftest import Claw, Shopkeeper
 
@@ -47,13 +48,45 @@ class TestAudit:
         lines = (project / "heads.jsonl").read_text().splitlines()
         assert lines
         assert set(json.loads(lines[0])) == {"day", "head"}
-        assert claw("audit", "seal").out == ""
+        assert claw("audit", "seal").out.splitlines() == lines
         assert claw("audit", "verify", "--heads", "heads.jsonl").code == 0
         forged = json.dumps(json.loads(lines[0]) | {"head": "0" * 64})
         (project / "forged.jsonl").write_text(forged)
         done = claw("audit", "verify", "--heads", "forged.jsonl")
         assert done.code == 1
         assert "its seal is not the one that was kept elsewhere" in done.out
+
+    def test_heads_that_the_host_sealed_are_given_once_to_each_file(
+        self, claw: Claw, keeper: Shopkeeper, project: Path
+    ) -> None:
+        """The hourly upkeep seals a day before anybody else does."""
+        begin, file = 1_790_000_000_000, project / "heads.jsonl"
+        for day in range(4):
+            keeper.shop.clock.now = lambda day=day: begin + day * DAY  # type: ignore[method-assign]
+            keeper.order(f"A-{day}")
+            seal(keeper.shop.ledger.database, begin + day * DAY)
+            assert claw("audit", "seal", "--output", "heads.jsonl").code == 0
+        days = [json.loads(line)["day"] for line in file.read_text().splitlines()]
+        assert days[:3] == ["2026-09-21", "2026-09-22", "2026-09-23"]
+        assert days == sorted(set(days))
+        assert claw("audit", "verify", "--heads", "heads.jsonl").code == 0
+        given = claw("audit", "seal", "--since", "2026-09-22").out.splitlines()
+        assert [json.loads(line)["day"] for line in given] == days[1:]
+        assert claw("audit", "seal", "--since", "yesterday").code == 2
+
+    def test_a_file_with_another_head_is_left_as_it_is(
+        self, claw: Claw, keeper: Shopkeeper, project: Path
+    ) -> None:
+        keeper.shop.clock.now = lambda: 1_790_000_000_000  # type: ignore[method-assign]
+        keeper.order("A-1")
+        forged = json.dumps({"day": "2026-09-21", "head": "0" * 64}) + "\n"
+        (project / "heads.jsonl").write_text(forged)
+        keeper.shop.clock.now = lambda: 1_790_000_000_000 + 2 * DAY  # type: ignore[method-assign]
+        keeper.order("A-2")
+        done = claw("audit", "seal", "--output", "heads.jsonl")
+        assert done.code != 0
+        assert "CLAW717" in done.err
+        assert (project / "heads.jsonl").read_text() == forged
 
     def test_heads_that_are_none(self, claw: Claw, keeper: Shopkeeper, project: Path) -> None:
         keeper.order("A-1")
