@@ -119,7 +119,7 @@ def _opening(system: System, trigger: Trigger, key: str, *, opens: bool, request
     return Opening(
         system=system.name, trigger=trigger.name, key=key, digest=system.digest, opens=opens,
         rank=0 if trigger.critical else 1, window=idempotency.window if idempotency else None,
-        requester=requester,
+        requester=requester, keep=system.data.events.retention,
     )  # fmt: skip
 
 

@@ -63,8 +63,8 @@ class NoSystem(ClawError):
 
 class PastRetention(ClawError):
     """
-    Case {case_id} cannot be redriven: its payload was shredded when its retention was over, so nobody knows what to send.
-    Send its event anew.
+    Case {case_id} cannot be redriven: its payload or what it had done was shredded when its retention was over, so nobody
+    knows what to send. Send its event anew.
     """
 
     code = "CLAW452"
@@ -107,7 +107,8 @@ def redrive(shop: Workspace, case_id: str, *, by: str, reason: str, same_version
     if case.system not in shop.systems:
         raise NoSystem(case_id=case_id, system=case.system)
     event = shop.ledger.events([case.event_id]).get(case.event_id)
-    if event is None or event.payload is None:
+    texts = [event and event.payload, *(line.body for line in shop.ledger.journal(case_id))]
+    if any(text is None for text in texts):
         raise PastRetention(case_id=case_id)
     digest = case.digest if same_version else _version(shop, case)
     now = shop.clock.now()

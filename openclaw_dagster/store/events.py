@@ -34,6 +34,9 @@ class Opening:
     opens: bool = True  # false when the trigger's condition was: the key is remembered all the same
     requester: str = ""  # who asked for it
     origin: Origin | None = None  # the step of another case that began it
+    keep: int | None = (
+        None  # ms for which the texts of the case are kept; None as long as the event's payload
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Arrival:
     source: str
     key: str
     payload: Mapping[str, Any]
-    retention: int  # ms
+    retention: int  # ms; longer where a case that it opens keeps its texts for longer
     openings: tuple[Opening, ...] = ()
     case_id: str | None = None
     traceparent: str | None = None
@@ -156,7 +159,8 @@ def _row(arrival: Arrival, event_id: str, seq: int, now: int) -> dict[str, Any]:
         "payload": payload,
         "digest": sha256(payload),
         "received_at": now,
-        "keep_until": now + arrival.retention,
+        "keep_until": now
+        + max(arrival.retention, *(one.keep or 0 for one in arrival.openings if one.opens), 0),
         "traceparent": arrival.traceparent,
     }
     row["hash"] = fingerprint(row)
@@ -253,7 +257,7 @@ def _opened(opening: Opening, row: Mapping[str, Any], arrival: Arrival) -> Entry
         "digest": opening.digest,
         "rank": opening.rank,
         "source": arrival.source,
-        "keep": arrival.retention,
+        "keep": arrival.retention if opening.keep is None else opening.keep,
     }
     if opening.requester:
         body["requester"] = opening.requester

@@ -18,7 +18,7 @@ from openclaw_dagster.store.database import Database
 from openclaw_dagster.store.gates import GateFact
 
 #: Events, or cases, that are shredded in one transaction: writers get their turn in between.
-BATCH = 500
+BATCH = 200
 #: States of cases that have not ended.
 UNDER_WAY = tuple(state for state in get_args(State) if state not in ENDED)
 #: What is said in the place of a reason that was taken away.

@@ -22,7 +22,7 @@ from openclaw_dagster.store.retention import shred
 from openclaw_dagster.store.tables import metadata
 
 from .conftest import Open
-from .kit import LAYERS, START, case, clock_of, drain, order, outside, pump
+from .kit import DISPATCH, LAYERS, START, case, clock_of, drain, order, outside, pump
 from .test_checkpoints import DENY, say
 
 #: What a person's address would be.
@@ -159,3 +159,30 @@ def test_a_case_redriven_while_its_texts_are_taken_away_keeps_what_is_left(
     shred(shop.ledger.database, START + 31 * DAY)
     assert case(shop, ones["dead"]).facts == before.facts
     assert case(shop, ones["paid"]).facts.steps["refund"].args == {}
+
+
+@pytest.mark.parametrize(("first", "second"), [("30d", "3650d"), ("3650d", "30d")])
+def test_each_system_keeps_what_its_own_file_says(shops: Open, first: str, second: str) -> None:
+    """A case that another system's event opened; the payload stays for whoever keeps it longer."""
+    listens = """
+system: listener
+version: 1.0.0
+triggers:
+  - seen: {source: event, of: dispatch.picked}
+decisions:
+  - judge: {inputs: [order, event], table: [{else: true, then: tell}], emits: judged}
+execution:
+  - tell: {on: judged, action: erp.post, with: {order: "${order.id}"}}
+"""
+    shop = shops(DISPATCH + LAYERS.replace("365d", first), listens + LAYERS.replace("365d", second))
+    one = order(shop, "A-1", to=MARK)
+    drain(shop)
+    (two,) = [found.id for found in shop.ledger.find(system="listener")]
+    shred(shop.ledger.database, START + 31 * DAY)
+    gone = {name: shop.ledger.journal(name)[0].body is None for name in (one, two)}
+    assert gone == {one: first == "30d", two: second == "30d"}
+    event = case(shop, two).event_id
+    assert shop.ledger.events([event])[event].payload is not None
+    if second == "30d":
+        assert not case(shop, two).facts.decisions["judge"].inputs
+    assert verify(shop.ledger.database).faults == ()
