@@ -22,7 +22,7 @@ BATCH = 200
 #: States of cases that have not ended.
 UNDER_WAY = tuple(state for state in get_args(State) if state not in ENDED)
 #: What is said in the place of a reason that was taken away.
-GONE = "past its retention"
+GONE = "what was said here is past its retention"
 
 
 def shred(database: Database, now: int) -> int:
