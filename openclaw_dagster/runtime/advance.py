@@ -89,8 +89,11 @@ def adopt(batch: Batch) -> None:
         begun = facts.decisions or facts.steps or facts.failing or facts.gates or facts.skips
         if current is None or current.digest == case.digest or begun or case.redrives or case.facts.origin:
             continue  # whoever redrove it chose its version
-        if any(trigger.name == case.trigger for trigger in current.triggers):
-            entries[case.id] = [Entry(Kind.ADOPTED, {"digest": current.digest, "was": case.digest})]
+        for trigger in current.triggers:
+            if trigger.name == case.trigger:
+                who = intake.still_asked_by(case, trigger, batch.event(case))
+                body = {"digest": current.digest, "was": case.digest, "requester": who}
+                entries[case.id] = [Entry(Kind.ADOPTED, body)]
     batch.write(entries)
 
 

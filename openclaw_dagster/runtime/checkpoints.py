@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from openclaw_dagster.adapters.call import Call
@@ -17,9 +17,12 @@ from openclaw_dagster.store.canonical import dumps, sha256
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.gates import GateFact
+from openclaw_dagster.store.waiting import UNUSED
 
 #: How often people are reminded of one request: whoever has not come by then is not brought by one more.
 MOST_REMINDERS = 12
+#: Entries after which a case rests at its checkpoint.
+ASKS = frozenset({Kind.ASKED, Kind.REMINDED, Kind.ESCALATED, Kind.WAITS})
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,18 @@ def gate(batch: Batch, case: Case, step: Step, call: Call, read: Mapping[str, An
 
     `read` are the values that were read from sources for this call: they are part of what was cleared.
     """
+    found = _gate(batch, case, step, call, read)
+    skip = case.facts.skips.get(step.name)
+    if isinstance(found, Cleared) or skip is None:
+        return found
+    # that skip was looked at before this: the case does not come back for it until there is another one
+    seen = {UNUSED: skip.until}
+    return Waits(
+        tuple(replace(one, body={**one.body, **seen}) if one.kind in ASKS else one for one in found.entries)
+    )
+
+
+def _gate(batch: Batch, case: Case, step: Step, call: Call, read: Mapping[str, Any]) -> Cleared | Waits:
     assert step.checkpoint is not None
     standing = case.facts.gates.get(step.name)
     if (nobody := _requester_missing(batch, case)) is not None:

@@ -114,6 +114,13 @@ def requester_of(trigger: Trigger, payload: Mapping[str, Any]) -> str:
     return str(value) if path and isinstance(value, str | int) else ""
 
 
+def still_asked_by(case: Case, trigger: Trigger, event: Event | None) -> str:
+    """Return who asked for what a case does, as its trigger says it now; whoever began it by hand stays who they are."""
+    said = requester_of(trigger, (event.payload if event else None) or {})
+    by_hand = event is not None and event.source in ("manual", "runbook")
+    return said or (case.facts.requester if by_hand or not getattr(trigger, "requester", None) else "")
+
+
 def _opening(system: System, trigger: Trigger, key: str, *, opens: bool, requester: str = "") -> Opening:
     idempotency = getattr(trigger, "idempotency", None)
     return Opening(

@@ -7,9 +7,10 @@ from typing import Any
 
 from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.batch import pending
-from openclaw_dagster.runtime.intake import announce
+from openclaw_dagster.runtime.intake import announce, still_asked_by
 from openclaw_dagster.runtime.trouble import short
 from openclaw_dagster.runtime.workspace import Workspace
+from openclaw_dagster.spec.model import System
 from openclaw_dagster.store.canonical import dumps
 from openclaw_dagster.store.case import Case, StepFact
 from openclaw_dagster.store.entries import Entry, Kind
@@ -20,6 +21,8 @@ from openclaw_dagster.store.ledger import Change
 MOST_REDRIVES = 10
 #: The states in which a case waits for something and no worker holds it.
 WAITING = frozenset({"open", "waiting_retry", "awaiting_human"})
+#: The states of steps that have done something outside, or may have.
+STANDING = frozenset({"completed", "begun", "unknown", "undoing", "stuck", "under_way"})
 
 
 class NoCase(ClawError):
@@ -110,9 +113,12 @@ def redrive(shop: Workspace, case_id: str, *, by: str, reason: str, same_version
     texts = [event and event.payload, *(line.body for line in shop.ledger.journal(case_id))]
     if any(text is None for text in texts):
         raise PastRetention(case_id=case_id)
-    digest = case.digest if same_version else _version(shop, case)
     now = shop.clock.now()
-    body = {"by": by, "reason": short(reason), "digest": digest, "was": case.digest}
+    body = {"by": by, "reason": short(reason), "digest": case.digest, "was": case.digest}
+    if not same_version:
+        system = _version(shop, case)
+        who = still_asked_by(case, system.trigger(case.trigger), event)
+        body |= {"digest": system.digest, "requester": who}
     entries = [Entry(Kind.REDRIVEN, body)]
     for name, fact in case.facts.steps.items():
         if (error := _doubt(fact)) is not None:
@@ -122,11 +128,17 @@ def redrive(shop: Workspace, case_id: str, *, by: str, reason: str, same_version
     return _write(shop, case, entries, frozenset({"dead_lettered"}))
 
 
-def _version(shop: Workspace, case: Case) -> str:
+def _version(shop: Workspace, case: Case) -> System:
+    """Return the system as it is now; NoVersion when the case cannot go on in it."""
     system = shop.systems[case.system]
     if all(trigger.name != case.trigger for trigger in system.triggers):
         raise NoVersion(case_id=case.id, system=case.system, why=f"which has no trigger {case.trigger}")
-    return system.digest
+    known = {step.name for step in system.execution}
+    for name, fact in case.facts.steps.items():
+        if name not in known and fact.state in STANDING:
+            why = f"which has no step {name}, whose effect stands or may stand: it would be done again under another name"
+            raise NoVersion(case_id=case.id, system=case.system, why=why)
+    return system
 
 
 def _doubt(fact: StepFact) -> str | None:
@@ -179,8 +191,7 @@ def cancel(shop: Workspace, case_id: str, *, by: str, reason: str) -> Case:
         raise NotCancelled(case_id=case_id, state="running", repair="wait until its run has ended")
     if case.state not in WAITING:
         raise NotCancelled(case_id=case_id, state=case.state, repair="it has ended already")
-    standing = ("completed", "begun", "unknown", "undoing", "stuck")
-    stays = {name: fact.state for name, fact in case.facts.steps.items() if fact.state in standing}
+    stays = {name: fact.state for name, fact in case.facts.steps.items() if fact.state in STANDING}
     body = {"by": by, "reason": short(reason), "stays": stays}
     return _write(shop, case, [Entry(Kind.CANCELLED, body)], WAITING)
 

@@ -111,7 +111,7 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
                 facts=replace(case.facts, first_run=case.facts.first_run or body["run"]),
             )
         case Kind.ADOPTED:
-            return replace(case, digest=body["digest"])
+            return replace(_asked_by(case, body), digest=body["digest"])
         case Kind.RELEASED:
             return replace(case, state="open", due_at=moment, claim=None, reason=None)
         case Kind.ORPHANED:
@@ -167,21 +167,15 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.BRANCHES:
             return branches.rests(case, body["step"], moment)
         case Kind.ASKED:
-            return waiting.asks(waiting.gate(case, body, gates.asked(body, moment)), body["step"], moment)
+            return waiting.asks(waiting.gate(case, body, gates.asked(body, moment)), body, moment)
         case Kind.REMINDED:
-            return waiting.asks(
-                waiting.gate(case, body, gates.reminded(waiting.standing(case, body), body)),
-                body["step"],
-                moment,
-            )
+            gate = gates.reminded(waiting.standing(case, body), body)
+            return waiting.asks(waiting.gate(case, body, gate), body, moment)
         case Kind.WAITS:
-            return waiting.asks(case, body["step"], moment)
+            return waiting.asks(case, body, moment)
         case Kind.ESCALATED:
-            return waiting.asks(
-                waiting.gate(case, body, gates.escalated(waiting.standing(case, body), body)),
-                body["step"],
-                moment,
-            )
+            gate = gates.escalated(waiting.standing(case, body), body)
+            return waiting.asks(waiting.gate(case, body, gate), body, moment)
         case Kind.CLEARANCE:
             return waiting.wakes(
                 waiting.gate(case, body, gates.answered(waiting.standing(case, body), body, moment)),
@@ -223,13 +217,17 @@ def apply(case: Case, kind: Kind, body: Mapping[str, Any], at: int) -> Case:
         case Kind.HANDED_OFF:
             return _end(case, "handed_off", at, body["reason"])
         case Kind.REDRIVEN:
-            return redriven(case, body, moment)
+            return redriven(_asked_by(case, body), body, moment)
         case Kind.ANSWERED:
             return _answered(case, body, moment)
         case Kind.CANCELLED:
             return _end(case, "cancelled", at, body["reason"])
         case _:
             assert_never(kind)
+
+
+def _asked_by(case: Case, body: Mapping[str, Any]) -> Case:
+    return replace(case, facts=replace(case.facts, requester=body.get("requester", case.facts.requester)))
 
 
 def _beginning(trigger: str, body: Mapping[str, Any]) -> Facts:

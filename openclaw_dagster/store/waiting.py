@@ -10,6 +10,9 @@ from openclaw_dagster.store.canonical import plain
 from openclaw_dagster.store.case import Case, StepFact
 from openclaw_dagster.store.gates import GateFact
 
+#: In the body of an entry: until when a skip holds that was looked at, and whose policy does not apply any more.
+UNUSED = "unused_skip"
+
 
 def standing(case: Case, body: Mapping[str, Any]) -> GateFact:
     """Return the request that an entry is about."""
@@ -27,10 +30,11 @@ def used(case: Case, body: Mapping[str, Any]) -> Case:
     return gate(case, body, replace(found, key=body["key"])) if found else case
 
 
-def asks(case: Case, step: str, at: int) -> Case:
-    """Let a case wait at a checkpoint; one that was answered meanwhile is due at once."""
+def asks(case: Case, body: Mapping[str, Any], at: int) -> Case:
+    """Let a case wait at a checkpoint; one that was answered meanwhile, or may be left out since then, is due at once."""
+    step = body["step"]
     found = case.facts.gates[step]
-    if not found.open or _left_out(case, step, at):
+    if not found.open or (_left_out(case, step, at) and case.facts.skips[step].until != body.get(UNUSED)):
         return replace(case, state="open", due_at=at, claim=None, reason=None)
     reason = plain(f"{step} waits for {' or '.join(found.roles)}")
     return replace(case, state="awaiting_human", due_at=found.due_at, claim=None, reason=reason)
