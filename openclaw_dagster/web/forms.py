@@ -58,6 +58,8 @@ async def read_form(request: Request) -> dict[str, str]:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except ValueError:
         raise FormRefused(problem="it is not UTF-8, or has too many fields") from None
+    if any("\x00" in text for pair in pairs for text in pair):
+        raise FormRefused(problem="it has a NUL character")
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise FormRefused(problem="it has the same field twice")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import MutableMapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -68,7 +68,7 @@ class Guard:
             await self._refuse(scope, receive, send, Refused("the ledger is away: try again", 503))
             return
         self._bind(scope, visit)
-        refused = self._from_elsewhere(scope, visit)
+        refused = _unreadable(scope) or self._from_elsewhere(scope, visit)
         if refused is None and place.kind == "known":
             refused = self._unknown(visit)
             if refused is None and visit.identity is not None:
@@ -239,3 +239,10 @@ def _bounded(receive: Receive) -> Receive:
         return message
 
     return bounded
+
+
+def _unreadable(scope: Scope) -> Refused | None:
+    """Refuse an address with a NUL, which no name has and Postgres does not take as a text."""
+    if "\x00" in scope["path"] or "\x00" in unquote_to_bytes(scope["query_string"]).decode("latin-1"):
+        return Refused("an address has no NUL character", 400)
+    return None

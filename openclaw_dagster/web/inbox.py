@@ -20,6 +20,7 @@ from openclaw_dagster.runtime.skips import Granted, Skip, grant, policy_of
 from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import Step
 from openclaw_dagster.store.case import Case
+from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.store.gates import GateFact
 from openclaw_dagster.web import access
 from openclaw_dagster.web.access import OPERATOR, Doing, may
@@ -176,7 +177,12 @@ class Inbox:
             wish = _wish(who, case_id, step, what)
             await asyncio.to_thread(refuse, self.shop, wish, "the form was not made by this login")
         else:
-            text, status = await asyncio.to_thread(do, who, case_id, step, fields)
+            try:
+                text, status = await asyncio.to_thread(do, who, case_id, step, fields)
+            except DatabaseAway:
+                raise
+            except ClawError as problem:  # such as that its version cannot be loaded any more
+                text, status = f"Not recorded: {problem}", 422
             self.wake()
         if status != 200 and await asyncio.to_thread(self.shop.ledger.case, case_id) is None:
             await self._enter(request, f"{what} to a case that is not there: {case_id[:100]}", text)

@@ -10,6 +10,7 @@ import pytest
 from starlette.responses import HTMLResponse
 
 from openclaw_dagster.clock import HOUR, VirtualClock
+from openclaw_dagster.runtime.operations import NoCase
 from openclaw_dagster.web.badge import with_badge
 from openclaw_dagster.web.blotter import Blotter
 from openclaw_dagster.web.limits import Rate
@@ -166,6 +167,41 @@ def test_a_hold_stands_on_the_inbox_until_it_is_released(world: World) -> None:
     assert change("lead_1", scope="erp.refund", reason=" ", do="release") == 422
     assert change("lead_1", scope="erp.refund", reason="the books are closed", do="release") == 303
     assert "month end" not in world["fin_1"].get("/claw/inbox").text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/claw/cases/%00",
+        "/claw/cases/a%00b",
+        "/claw/checkpoints/%00/refund",
+        "/claw?system=a%00",
+        "/runs/%00",
+    ],
+)
+def test_an_address_with_a_nul_is_none(world: World, path: str) -> None:
+    """Postgres takes no such text; nor do we, whatever the database."""
+    assert world["fin_1"].get(path).status == 400
+
+
+def test_a_form_with_a_nul_is_not_taken(world: World) -> None:
+    assert (
+        world["lead_1"].form("/claw/holds/change", scope="dispatch", reason="a\x00b", do="hold").status == 403
+    )
+    assert world.say("fin_1", verdict="deny", reason="n\x00o").status == 403
+
+
+@pytest.mark.parametrize("verdict", ["approve", "deny"])
+def test_an_answer_to_a_version_that_does_not_load_says_so(
+    world: World, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(digest: str) -> None:
+        raise NoCase(case_id=digest)
+
+    monkeypatch.setattr(world.host.shop, "version", refuse)
+    answer = world.say("fin_1", verdict=verdict)
+    assert answer.status in (403, 422)
+    assert "Not recorded: There is no case" in answer.text or "Not counted" in answer.text
 
 
 def test_dagsters_page_has_our_script_and_is_otherwise_as_it_was(world: World) -> None:
