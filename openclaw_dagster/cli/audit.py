@@ -19,7 +19,10 @@ from openclaw_dagster.errors import ClawError
 
 
 class BadHeads(ClawError):
-    """{file}, line {line}: {problem}. A line of it is what `claw audit seal` prints."""
+    """
+    {file}, line {line}: {problem}. A line of it is what `claw audit seal` prints; take out one that was torn,
+    and its head is given again.
+    """
 
     code = "CLAW710"
 
@@ -118,7 +121,7 @@ def seal(
     from openclaw_dagster.store import seals
 
     with opened_ledger() as ledger:
-        known = _heads(file) if file is not None and file.exists() else {}
+        known = _heads(file) if file is not None and file.is_file() else {}
         target = _open(file) if file else None
         with os.fdopen(target, "w") if target is not None else nullcontext(output.out().file) as stream:
             sealed = seals.seal(ledger.database, SystemClock().now())
@@ -127,6 +130,8 @@ def seal(
                 if known.get(day, head) != head:
                     raise OtherHead(file=file, day=day)
             new = [(day, head) for day, head in heads.items() if day not in known]
+            if new and file is not None and _torn(file):
+                stream.write("\n")
             stream.writelines(json.dumps({"day": day, "head": head}) + "\n" for day, head in new)
             stream.flush()
             if target is not None:
@@ -139,6 +144,11 @@ def seal(
     output.remark(f"{said}; {output.count(len(new), 'new head')} in {shown_path(file)}" if file else said)
     if sealed.doubt is not None:
         output.remark(sealed.doubt)
+
+
+def _torn(file: Path) -> bool:
+    """Tell whether the last line of a file has no end."""
+    return file.is_file() and file.read_bytes()[-1:] not in (b"", b"\n")
 
 
 def _open(file: Path) -> int:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 LEASE = 3 * MINUTE
 #: How long (ms) something is tried, and how often at most, before it is given up.
 LONG, MOST = DAY, 80
+#: How often it is tried at least, however old it is: a host that was down for two days has not tried for two days.
+LEAST = 10
 #: The wait (ms) after the first attempt that failed, and the longest; each is twice the one before.
 FIRST, LONGEST = 5 * SECOND, 30 * MINUTE
 #: The shortest wait (ms) after a no that only people can turn into a yes.
@@ -201,7 +203,8 @@ class _Turn:
             else notice.doubt
         )
         asked = trouble.retry_after if isinstance(trouble, Failed) else None
-        if now - notice.since >= LONG or (notice.attempts >= MOST and asked is None):
+        long_tried = now - notice.since >= LONG and notice.attempts >= LEAST
+        if long_tried or (notice.attempts >= MOST and asked is None):
             log.error("%s reaches nobody, and is given up: %s", notice.id, trouble.reason)
             self._kept(self.outbox.end(notice, "given_up", trouble.reason, doubt=doubt))
             return

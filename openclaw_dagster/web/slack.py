@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from openclaw_dagster.adapters.slack import Self, Slack
 from openclaw_dagster.adapters.slack_blocks import FIELD, REASON, filled_in, form
+from openclaw_dagster.errors import ClawError
 from openclaw_dagster.runtime.clearance import Answer, Refused, answer, refusal
 from openclaw_dagster.runtime.notify import page, questions, request, story_of
 from openclaw_dagster.runtime.people import member_of
@@ -197,7 +198,12 @@ class SlackDoor:
 
     def _answer(self, given: Answer) -> str | None:
         """Hand an answer to the one function that judges; return why it does not count, or None when it does."""
-        outcome = answer(self.shop, given)
+        try:
+            outcome = answer(self.shop, given)
+        except DatabaseAway:
+            raise
+        except ClawError as problem:  # such as that its version cannot be loaded any more
+            return str(problem)
         if isinstance(outcome, Refused):
             return outcome.why
         self.on_answered()

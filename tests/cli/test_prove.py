@@ -74,6 +74,19 @@ class TestAudit:
         assert [json.loads(line)["day"] for line in given] == days[1:]
         assert claw("audit", "seal", "--since", "yesterday").code == 2
 
+    def test_heads_go_on_after_a_line_without_an_end_and_into_what_is_no_file(
+        self, claw: Claw, keeper: Shopkeeper, project: Path
+    ) -> None:
+        for day in range(3):
+            keeper.shop.clock.now = lambda day=day: 1_790_000_000_000 + day * DAY  # type: ignore[method-assign]
+            keeper.order(f"A-{day}")
+        first = claw("audit", "seal").out.splitlines()[0]
+        (project / "heads.jsonl").write_text(first)
+        assert claw("audit", "seal", "--output", "heads.jsonl").code == 0
+        assert len((project / "heads.jsonl").read_text().splitlines()) == 2
+        assert claw("audit", "verify", "--heads", "heads.jsonl").code == 0
+        assert claw("audit", "seal", "--output", "/dev/stdout").code == 0
+
     def test_a_file_with_another_head_is_left_as_it_is(
         self, claw: Claw, keeper: Shopkeeper, project: Path
     ) -> None:

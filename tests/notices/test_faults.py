@@ -184,6 +184,16 @@ def test_what_nobody_takes_is_given_up_after_a_day_with_its_reason(office: Offic
     assert {notice.state for notice in office.outbox.of_case(one)} == {"shown", "given_up"}
 
 
+def test_a_host_that_was_down_for_longer_tries_on(office: Office, slack: Slack) -> None:
+    assert office.faulty is not None
+    one = office.refund()
+    office.shop.clock.advance(LONG + HOUR)
+    office.faulty.plan("chat.postMessage", "500")
+    office.tell(until=2 * HOUR)
+    assert {notice.state for notice in office.outbox.of_case(one)} == {"shown"}
+    assert slack.messages("finance")
+
+
 def test_a_request_that_ends_in_doubt_leaves_no_button_behind(office: Office, slack: Slack) -> None:
     assert office.faulty is not None
     office.faulty.plan("chat.postMessage", "late", "late")

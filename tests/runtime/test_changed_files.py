@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from openclaw_dagster.runtime import holds
 from openclaw_dagster.runtime.clearance import Refused
 from openclaw_dagster.runtime.operations import NoVersion, redrive
 from openclaw_dagster.runtime.skips import Granted, Skip, grant
@@ -109,3 +110,22 @@ def test_a_skip_whose_policy_applies_no_more_leaves_the_case_at_its_checkpoint(
     assert (case(shop, one).state, refunds(shop)) == ("completed", 0)
     assert len(kinds(shop, one)) < written + 12
     check_books(shop)
+
+
+def test_an_action_is_held_that_only_a_waiting_case_of_the_old_file_has(shops: Open) -> None:
+    shop = shops(ONE, constants="{limit: 80}")
+    one = order(shop, "A-1", value=50, asked_by="shop_7")
+    pump(shop)
+    new = ONE.replace("action: erp.refund", "action: erp.post").replace(', amount: "${limit}"', "")
+    (shop.settings.specs / "s0.claw").write_text(new + LAYERS)
+    shop = shops(again=True, clock=shop.clock)
+    assert holds.place(shop, "erp.refund", by="ann", reason="wrong amounts")
+    say(shop, one, "fin_1")
+    drain(shop)
+    assert (case(shop, one).state, refunds(shop)) == ("waiting_retry", 0)
+    holds.release(shop, "erp.refund", by="ann", reason="right again")
+    shop.look_again()
+    drain(shop)
+    assert (case(shop, one).state, refunds(shop)) == ("completed", 1)
+    with pytest.raises(holds.NothingToHold):
+        holds.place(shop, "erp.nothing", by="ann", reason="a slip")
