@@ -262,7 +262,10 @@ def next_move(case: Case, now: int, event: Event | None) -> str | None:
     """Return what a person can do about the case as it stands."""
     match case.state:
         case "dead_lettered" if event is None or event.payload is None:
-            return "It gave up, and its payload is past its retention: send its event anew."
+            return (
+                "It gave up, and its payload is past its retention: send its event anew.\n"
+                f'To put it away: claw case cancel {case.id} --reason "…"'
+            )
         case "dead_lettered":
             return f'It gave up. Mend the cause, then: claw dlq redrive {case.id} --reason "…"'
         case "awaiting_human" if case.facts.waits_at:
@@ -270,7 +273,8 @@ def next_move(case: Case, now: int, event: Event | None) -> str | None:
         case "awaiting_human" if case.facts.given_up:
             first = case.facts.given_up[0].case
             return (
-                f'A case that it began gave up. Mend the cause, then: claw dlq redrive {first} --reason "…"'
+                f'A case that it began gave up. Mend the cause, then: claw dlq redrive {first} --reason "…"\n'
+                f'  or let it go: claw case cancel {first} --reason "…"'
             )
         case "awaiting_human":
             return (

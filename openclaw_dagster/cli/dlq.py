@@ -19,6 +19,7 @@ from openclaw_dagster.settings import read_settings
 if TYPE_CHECKING:
     from openclaw_dagster.runtime.workspace import Workspace
     from openclaw_dagster.store.ledger import Ledger
+from openclaw_dagster.store.retention import GONE
 
 #: Most dead letters that one command redrives.
 MOST = 1_000
@@ -58,7 +59,8 @@ def list_letters(
       claw dlq list --system dispatch
     """
     with opened_ledger() as ledger:
-        letters = ledger.dead_letters(system=system, redriven=redriven, limit=limit)
+        letters = ledger.dead_letters(system=system, redriven=redriven, limit=limit + 1)
+    more, letters = len(letters) > limit, letters[:limit]
     if as_json:
         settings = read_settings()
         output.say_json([one | {"url": case_url(settings, one["case_id"])} for one in letters])
@@ -82,6 +84,8 @@ def list_letters(
             for one in letters
         ],
     )
+    if more:
+        output.remark(f"these are the oldest {limit}: --limit shows more", "yellow")
     if not redriven:
         output.remark('when the cause is mended: claw dlq redrive CASE --reason "…"', "dim")
 
@@ -122,7 +126,9 @@ def show(case: Id, as_json: AsJson = False) -> None:
             rows.append(("taken up", f"{output.moment(one['redriven_at'])} by {one['redriven_by']}"))
         output.table(("", ""), rows, indent=2)
     output.say(f"the whole story: claw case show {found.id}")
-    if found.state == "dead_lettered":
+    if found.state == "dead_lettered" and letters[0]["reason"] == GONE:
+        output.say(f'it is past its retention: claw case cancel {found.id} --reason "…"', "bold")
+    elif found.state == "dead_lettered":
         output.say(f'when the cause is mended: claw dlq redrive {found.id} --reason "…"', "bold")
 
 
@@ -176,7 +182,14 @@ def redrive(
 def _chosen(ledger: Ledger, cases: list[str], system: str | None) -> list[str]:
     if cases:
         return list(dict.fromkeys(find_case(ledger, one).id for one in cases))
-    return [one["case_id"] for one in ledger.dead_letters(system=system, limit=MOST)]
+    chosen: list[str] = []
+    after: tuple[int, str] | None = None
+    while len(chosen) < MOST and (page := ledger.dead_letters(system=system, limit=MOST, after=after)):
+        after = (page[-1]["at"], page[-1]["case_id"])
+        chosen += [
+            one["case_id"] for one in page if one["reason"] != GONE
+        ]  # nobody knows what those would send
+    return chosen[:MOST]
 
 
 def _ask(number: int) -> None:

@@ -21,6 +21,8 @@ from openclaw_dagster.store.ledger import Change
 MOST_REDRIVES = 10
 #: The states in which a case waits for something and no worker holds it.
 WAITING = frozenset({"open", "waiting_retry", "awaiting_human"})
+#: The states in which a case may be cancelled: a dead letter that nobody takes up is put away.
+CANCELLED_IN = WAITING | {"dead_lettered"}
 #: The states of steps that have done something outside, or may have.
 STANDING = frozenset({"completed", "begun", "unknown", "undoing", "stuck", "under_way"})
 
@@ -74,7 +76,10 @@ class PastRetention(ClawError):
 
 
 class NoQuestion(ClawError):
-    """Case {case_id} is {state}; nobody has to say what became of a call: only a case that awaits a human is answered."""
+    """
+    Case {case_id} is {state}, and no call of it is in doubt: `claw case answer` is for a call whose outcome nobody knows. A
+    checkpoint is answered with `claw approve` or `claw deny`.
+    """
 
     code = "CLAW445"
 
@@ -185,15 +190,15 @@ def _asked_about(shop: Workspace, case: Case) -> str | None:
 
 
 def cancel(shop: Workspace, case_id: str, *, by: str, reason: str) -> Case:
-    """End a case that waits. What it did outside stays done, and the journal says what that is."""
+    """End a case that waits, or put a dead letter away. What it did outside stays; the journal says what that is."""
     case = _case(shop, case_id, by, reason)
     if case.state == "running":
         raise NotCancelled(case_id=case_id, state="running", repair="wait until its run has ended")
-    if case.state not in WAITING:
+    if case.state not in CANCELLED_IN:
         raise NotCancelled(case_id=case_id, state=case.state, repair="it has ended already")
     stays = {name: fact.state for name, fact in case.facts.steps.items() if fact.state in STANDING}
     body = {"by": by, "reason": short(reason), "stays": stays}
-    return _write(shop, case, [Entry(Kind.CANCELLED, body)], WAITING)
+    return _write(shop, case, [Entry(Kind.CANCELLED, body)], CANCELLED_IN)
 
 
 def _case(shop: Workspace, case_id: str, by: str, reason: str) -> Case:

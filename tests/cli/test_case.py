@@ -7,6 +7,9 @@ import pwd
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+
+from openclaw_dagster.store.retention import GONE
 
 from .conftest import Claw, Shopkeeper
 
@@ -153,6 +156,18 @@ class TestDeadLetters:
         (letter,) = claw("dlq", "list", "--redriven", "--json").json
         assert letter["redriven_by"] == ME
         assert claw("dlq", "redrive", dead, "--reason", "again").code == 1
+
+    def test_those_past_their_retention_stand_in_nobodys_way(
+        self, claw: Claw, dead: str, keeper: Shopkeeper
+    ) -> None:
+        with keeper.shop.ledger.database.write() as connection:
+            connection.execute(sa.text("UPDATE claw_dead_letters SET reason = :gone"), {"gone": GONE})
+        done = claw("dlq", "redrive", "--all", "--yes", "--reason", "the carrier is mended")
+        assert (done.code, done.out.strip()) == (0, "no dead letters")
+        text = claw("dlq", "show", dead).out
+        assert f"it is past its retention: claw case cancel {dead}" in text
+        assert claw("case", "cancel", dead, "--reason", "too old").code == 0
+        assert claw("dlq", "list").out.strip() == "no dead letters"
 
     def test_many_are_redriven_only_when_it_is_meant(self, claw: Claw, dead: str, keeper: Shopkeeper) -> None:
         assert claw("dlq", "redrive", "--reason", "x").code == 2

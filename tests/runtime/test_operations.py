@@ -138,6 +138,20 @@ def test_running_and_ended_cases_are_not_cancelled(shops: Open) -> None:
         operations.cancel(shop, one, by="ann", reason="withdrawn")
 
 
+def test_a_dead_letter_that_nobody_takes_up_is_put_away(shops: Open) -> None:
+    shop = shops(faults=REFUSED)
+    one = order(shop, "A-1")
+    drain(shop)
+    assert shop.ledger.dead_letters()
+    assert operations.cancel(shop, one, by="ann", reason="sent by hand").state == "cancelled"
+    assert not shop.ledger.dead_letters()
+    (letter,) = shop.ledger.dead_letters(redriven=True)
+    assert letter["redriven_by"] == "ann"
+    with pytest.raises(operations.NotDead):
+        operations.redrive(shop, one, by="ann", reason="after all")
+    check_books(shop)
+
+
 def together(*works: Callable[[], object]) -> list[str]:
     """Do all at once, and return what each came to."""
 

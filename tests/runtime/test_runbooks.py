@@ -168,6 +168,19 @@ def test_what_is_given_up_inside_is_redriven_there_and_the_case_goes_on(shops: O
     check_books(shop)
 
 
+def test_what_gave_up_inside_can_be_let_go(shops: Open) -> None:
+    """Nobody can mend it any more; what it waited for is put away, and the case fails and takes back as it says."""
+    faults = {"depot": ["{operation: pack, when: \"args.sku == 'S-2'\", answer: fail}"]}
+    shop, one = begun(shops, 1, 2, faults=faults)
+    drain(shop)
+    assert case(shop, one).state == "awaiting_human"
+    cancel(shop, inner(shop, 1).id, by="lead_1", reason="S-2 is not made any more")
+    drain(shop)
+    assert case(shop, one).state == "dead_lettered"
+    assert "S-2 is not made any more" in str(case(shop, one).reason)
+    check_books(shop)
+
+
 def test_what_is_cancelled_inside_fails_the_step_and_a_redrive_begins_only_that_anew(shops: Open) -> None:
     shop, one = begun(shops, 1, 20)
     rest(shop)
