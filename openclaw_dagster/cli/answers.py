@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,8 @@ from openclaw_dagster.errors import ClawError
 
 if TYPE_CHECKING:
     from openclaw_dagster.runtime.workspace import Workspace
+    from openclaw_dagster.spec.gates import FormField
+    from openclaw_dagster.store.checkpoints import Request
     from openclaw_dagster.store.gates import GateFact
 
 Case = Annotated[str, typer.Argument(help="Id or key of the case.")]
@@ -54,19 +57,30 @@ def inbox(as_json: AsJson = False) -> None:
       claw inbox
     """
     with opened_ledger() as ledger:
-        waiting, held = ledger.checkpoints(waiting=True), ledger.holds()
+        waiting, held, doubts = ledger.checkpoints(waiting=True), ledger.holds(), ledger.in_doubt()
         now = ledger.clock.now()
     if as_json:
         shown = [{name: getattr(one, name) for name in one.__slots__} for one in waiting]
         output.say_json(
-            {"waiting": shown, "holds": [{n: getattr(one, n) for n in one.__slots__} for one in held]}
+            {
+                "waiting": shown,
+                "doubts": [{n: getattr(one, n) for n in ("id", "system", "key", "reason")} for one in doubts],
+                "holds": [{n: getattr(one, n) for n in one.__slots__} for one in held],
+            }
         )
         return
     for one in held:
         output.say(f"{one.scope} is on hold: {one.reason} ({one.by})", "yellow")
-    if not waiting:
+    if not waiting and not doubts:
         output.say("nothing waits for anybody")
-        return
+    for case in doubts:
+        output.say(f"{case.key} of {case.system}: {case.reason}", "yellow")
+        output.say(f"  claw case show {case.id}", "dim")
+    if waiting:
+        _requests(waiting, now)
+
+
+def _requests(waiting: list[Request], now: int) -> None:
     output.table(
         ("case", "step", "asked of", "answers", "since"),
         [
@@ -146,7 +160,8 @@ def _answer(
         gate = found.facts.gates.get(step)
         person, token = _person(shop, found.id, step, verdict, who)
         if gate is not None and gate.open and not as_json:
-            _show(step, gate)
+            checkpoint = shop.version(found.digest).step(step).checkpoint
+            _show(step, gate, checkpoint.form if checkpoint and verdict != "deny" else {})
         if not yes and gate is not None and gate.open:
             _ask(step, verdict, as_json=as_json)
         shown, said = gate.digest if gate else "", _fields(form)
@@ -229,16 +244,17 @@ def release(
         )
 
 
-def _show(step: str, gate: GateFact) -> None:
-    """Print what will run, as the digest of the answer has it."""
+def _show(step: str, gate: GateFact, form: Mapping[str, FormField]) -> None:
+    """Print what will run, as the digest of the answer has it, and what is filled in."""
     output.say(
         f"{step} will run {gate.shown['action']} {gate.shown['target'].get('url', '')}".rstrip(), "bold"
     )
     output.table(("", ""), [(name, str(value)) for name, value in gate.shown["args"].items()])
     for name, one in gate.changed.items():
-        output.say(
-            f"changed since it was asked before: {name} from {one['before']} to {one['after']}", "yellow"
-        )
+        said = f"changed since it was asked before: {name} from {one['before']} to {one['after']}"
+        output.say(said, "yellow")
+    for name, field in form.items():
+        output.say(f"fill in: --form {name}={'|'.join(field.choose) if field.choose else '…'}")
 
 
 def _ask(step: str, verdict: str, *, as_json: bool) -> None:

@@ -163,7 +163,8 @@ def _decisions(story: Story, full: bool) -> None:
 
 def _steps(story: Story, full: bool) -> None:
     actions = {one["step"]: one["action"] for one in story.effects}
-    for name, fact in story.case.facts.steps.items():
+    when = {(record.body or {}).get("step"): -record.seq for record in reversed(story.journal)}
+    for name, fact in sorted(story.case.facts.steps.items(), key=lambda one: -when.get(one[0], 0)):
         if name in story.case.facts.decisions:
             continue
         say()
@@ -180,7 +181,7 @@ def _step_facts(fact: StepFact, full: bool) -> Iterator[tuple[str, str]]:
     if fact.key:
         yield "effect key", fact.key
     if fact.error:
-        yield "error", fact.error
+        yield ("because" if fact.state in ("skipped", "held") else "error"), fact.error
     if fact.args:
         yield "sent", pretty(fact.args, full=full)
     for number, one in enumerate(fact.branches, 1):
@@ -269,7 +270,8 @@ def next_move(case: Case, now: int, event: Event | None) -> str | None:
         case "dead_lettered":
             return f'It gave up. Mend the cause, then: claw dlq redrive {case.id} --reason "…"'
         case "awaiting_human" if case.facts.waits_at:
-            return f"It waits for people to answer. Who may, says: claw approve {case.id} {case.facts.waits_at[0]}"
+            step = case.facts.waits_at[0]
+            return f"{case.reason}: claw approve {case.id} {step}, or claw deny"
         case "awaiting_human" if case.facts.given_up:
             first = case.facts.given_up[0].case
             return (

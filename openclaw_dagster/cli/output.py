@@ -96,14 +96,24 @@ def _plain(value: Any) -> Any:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, indent: int = 0) -> None:
-    """Print rows under their columns; the last column takes the room that is left."""
+    """Print rows under their columns; the last column takes the room that is left.
+
+    Where a terminal is too narrow, the last one stands below each row: ids and keys are never cut.
+    """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=any(columns))
     for name in columns[:-1]:
         made.add_column(name, no_wrap=True)
     made.add_column(columns[-1], overflow="fold")
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(literal(cell)) for cell in row))
+    cells = [[cell if isinstance(cell, Text) else Text(literal(cell)) for cell in row] for row in rows]
+    for row in cells:
+        made.add_row(*row)
     console = out()
+    if console.is_terminal and any(columns) and _width(columns, cells) > console.width - indent:
+        for row in cells:
+            console.print(" " * indent, Text("  ").join(row[:-1]), sep="", soft_wrap=True)
+            if row[-1]:
+                console.print(" " * (indent + 2), row[-1], sep="", soft_wrap=True)
+        return
     if console.is_terminal:
         from rich.padding import Padding
 
@@ -113,6 +123,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, inden
         console.print(made, soft_wrap=False)
     for line in captured.get().splitlines():
         sys.stdout.write((" " * indent + line).rstrip() + "\n")
+
+
+def _width(columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> int:
+    """Return how wide a table has to be: all of its columns, and at least a good part of the last one."""
+    widths = [max((len(name), *(row[at].cell_len for row in rows))) for at, name in enumerate(columns)]
+    return sum(widths[:-1]) + 2 * len(widths[:-1]) + min(widths[-1], 30)
 
 
 def state(word: str) -> Text:

@@ -119,7 +119,7 @@ def _unset(shop: Workspace) -> Iterator[tuple[str, str]]:
                 except NoSecret:
                     yield (
                         secret_name(system, trigger),
-                        f"the webhook {system.name}.{trigger.name} is not served without it",
+                        f"the webhook {system.name}.{trigger.name} needs it, and the host does not start without",
                     )
     for adapter, binding in shop.environment.adapters.items():
         for name in credentials(binding):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from sqlalchemy import exc
 from openclaw_dagster.errors import ClawError
 
 SCHEMA = "0006"
+#: Bytes that have to be free beside a SQLite ledger: an event of the largest size, and what its case writes.
+LEAST_FREE = 2 * 1024 * 1024
 _LOCK = 0x0C1A3  # the advisory lock under which Postgres is migrated
 
 
@@ -109,6 +112,19 @@ class Database:
             return None
         with self.read() as connection:
             return _version(connection)
+
+    def writable(self) -> None:
+        """Find out whether an event could be written, as on a full disk it cannot; DatabaseAway when not.
+
+        SQLite writes a little into room that it has already, so its disk is asked too.
+        """
+        if self.dialect == "sqlite" and self.url.database:
+            folder = Path(self.url.database).parent
+            free = shutil.disk_usage(folder).free if folder.exists() else 0
+            if free < LEAST_FREE:
+                raise DatabaseAway(problem=f"its disk is full: {free // 1024} KiB are free in {folder}")
+        with self.write() as connection:
+            connection.exec_driver_sql("UPDATE claw_tallies SET floor = floor WHERE shard = 0")
 
     def forget_connections(self) -> None:
         """Drop connections inherited over a fork without closing them under the parent."""

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from openclaw_dagster.clock import Clock, SystemClock
-from openclaw_dagster.store import checkpoints, claims, events, journal, rows, tally
+from openclaw_dagster.store import checkpoints, claims, desk, events, journal, rows, tally
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.clocks import Clocks
@@ -116,6 +116,15 @@ class Views:
             query = query.where(t.cases.c.id < before)
         with self.database.read() as connection:
             return [rows.to_case(row) for row in connection.execute(query)]
+
+    def in_doubt(self, limit: int = 50) -> list[Case]:
+        """Return the oldest cases that wait for people and not at a checkpoint: for word of a call, or of a case inside."""
+        asked = sa.select(desk.checkpoints.c.case_id).where(desk.checkpoints.c.settled_at.is_(None))
+        query = sa.select(t.cases).where(t.cases.c.state == "awaiting_human", t.cases.c.id.not_in(asked))
+        with self.database.read() as connection:
+            return [
+                rows.to_case(row) for row in connection.execute(query.order_by(t.cases.c.id).limit(limit))
+            ]
 
     def begun_by(self, case: Case) -> dict[str, list[Case]]:
         """Return the cases that steps of a case began, by step, in order; those of an earlier redrive are not among them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -59,7 +59,7 @@ class Guard:
         self.visitors.place(scope)
         place = place_of(scope["app"].routes, scope)
         if place.kind == "open":
-            await self.app(scope, receive, self._dressed(scope, send))
+            await self._serve(scope, receive, send)
             return
         try:
             visit = await self.visitors.visit(scope)
@@ -84,7 +84,28 @@ class Guard:
         elif scope["type"] == "websocket":
             await self.app(scope, receive, self._watched(scope, send))
         else:
-            await self.app(scope, _bounded(receive), self._dressed(scope, send))
+            await self._serve(scope, _bounded(receive), send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app answer; where the ledger is away in the middle of it, say that."""
+        begun = False
+
+        async def watch(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, self._dressed(scope, watch))
+        except DatabaseAway as away:
+            if begun or scope["type"] != "http":
+                raise
+            log.error("%s %r cannot be answered: %s", scope["method"], scope["path"][:200], away)
+            refused, headers = Refused("the ledger is away: try again", 503), {"Retry-After": "5"}
+            asked = HTTPConnection(scope).headers.get("accept", "")
+            page = KEY in scope and "text/html" in asked  # also what a form of ours was sent to
+            answer = _page(scope, refused, headers) if page else self.answer(scope, refused)
+            await answer(scope, receive, self._dressed(scope, send))
 
     def _bind(self, scope: Scope, visit: Visit) -> None:
         """Leave for the pages what this visitor's forms are bound to."""
@@ -170,9 +191,7 @@ class Guard:
             # Dagster's pages show the `errors` of an answer
             said = {"error": refused.why, "errors": [{"message": refused.why}]}
             return JSONResponse(said, refused.status, headers=headers)
-        who = scope.get(SCOPE)
-        text = render("refused.html", why=refused.why, who=who, form=form_token(connection))
-        return HTMLResponse(text, refused.status, headers={**headers, "Content-Security-Policy": POLICY})
+        return _page(scope, refused, headers)
 
     def _dressed(self, scope: Scope, send: Send) -> Send:
         """Return `send`, with our headers on whatever is answered."""
@@ -224,6 +243,16 @@ class Guard:
             return False
         scope[SCOPE] = visit.identity
         return visit.identity is not None and "viewer" in visit.identity.levels
+
+
+def _page(scope: Scope, refused: Refused, headers: Mapping[str, str]) -> Response:
+    form = form_token(HTTPConnection(scope)) if KEY in scope else ""
+    about = {"who": scope.get(SCOPE), "form": form}
+    if refused.status == 503:
+        text = render("problem.html", title="Not now", text=f"{refused.why}.", **about)
+    else:
+        text = render("refused.html", why=refused.why, **about)
+    return HTMLResponse(text, refused.status, headers={**headers, "Content-Security-Policy": POLICY})
 
 
 def _bounded(receive: Receive) -> Receive:

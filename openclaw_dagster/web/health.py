@@ -22,11 +22,11 @@ class Health:
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _request: Request) -> JSONResponse:
-        """Answer 200 when events can be taken, else 503 with what is missing."""
+        """Answer 200 when events can be taken, which means written; else 503 with what is missing."""
         problems = [f"{refused.file} is not loaded" for refused in self.shop.project.refused]
         broken = False
         try:
-            await asyncio.to_thread(self.shop.ledger.database.schema)
+            await asyncio.to_thread(self.shop.ledger.database.writable)
         except DatabaseAway as away:
             problems.append(str(away))
             broken = True

@@ -71,7 +71,9 @@ class Inbox:
     def _inbox(self) -> tuple[str, dict[str, Any]]:
         ledger = self.shop.ledger
         settled = [one for one in ledger.checkpoints(limit=20) if one.settled_at is not None]
-        return "inbox.html", {"settled": settled, "holds": ledger.holds(), "now": self.shop.clock.now()}
+        return "inbox.html", {
+            "settled": settled, "holds": ledger.holds(), "doubts": ledger.in_doubt(), "now": self.shop.clock.now()
+        }  # fmt: skip
 
     async def count(self, request: Request) -> Response:
         """Tell how many requests wait, and how many of them for who asks."""

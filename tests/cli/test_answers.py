@@ -198,6 +198,8 @@ def test_a_form_is_said_as_name_and_value(claw: Claw, keeper: Shopkeeper) -> Non
     assert (done.code, "name=value" in done.err) == (2, True)
     done = claw("approve", "S-1", "refund", "--yes", "--form", "reason=lost", "--as", "fin_1")
     assert "note: it is not filled in" in done.err
+    assert "fill in: --form reason=" in done.out
+    assert "lost|" in done.out
 
 
 def test_what_is_on_hold_waits_and_goes_on_when_it_is_released(claw: Claw, keeper: Shopkeeper) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pwd
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from rich.console import Console
 
+from openclaw_dagster.cli import output
 from openclaw_dagster.store.retention import GONE
 
 from .conftest import Claw, Shopkeeper
@@ -188,3 +191,29 @@ class TestDeadLetters:
         done = claw("dlq", "redrive", *missing, "--reason", "x", "--yes")
         assert done.code == 0
         assert done.out.endswith("2 of 2 redriven\n")
+
+
+def test_a_narrow_terminal_cuts_no_id_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=60, color_system=None)
+    monkeypatch.setattr(output, "out", lambda: console)
+    one = "case_01m8gw5gxv6z92rtpbh4q2yk7d"
+    output.table(
+        ("case", "system", "key", "why"), [(one, "customer_escalation", "CD-4711-2026", "no answer came")]
+    )
+    first, second = shown.getvalue().splitlines()
+    assert first == f"{one}  customer_escalation  CD-4711-2026"
+    assert second == "  no answer came"
+
+
+@pytest.mark.usefixtures("lossy")
+def test_a_call_in_doubt_stands_in_the_inbox(claw: Claw, keeper: Shopkeeper) -> None:
+    """It waits for people too, though it asks nobody by name."""
+    case_id = keeper.order("A-1006")
+    while keeper.move(case_id).state == "waiting_retry":
+        pass
+    text = claw("inbox").out
+    assert "A-1006 of dispatch: " in text
+    assert f"claw case show {case_id}" in text
+    (doubt,) = claw("inbox", "--json").json["doubts"]
+    assert doubt["id"] == case_id

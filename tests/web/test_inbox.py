@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse
 
 from openclaw_dagster.clock import HOUR, VirtualClock
 from openclaw_dagster.runtime.operations import NoCase
+from openclaw_dagster.store.database import DatabaseAway
 from openclaw_dagster.web.badge import with_badge
 from openclaw_dagster.web.blotter import Blotter
 from openclaw_dagster.web.limits import Rate
@@ -189,6 +190,19 @@ def test_a_form_with_a_nul_is_not_taken(world: World) -> None:
         world["lead_1"].form("/claw/holds/change", scope="dispatch", reason="a\x00b", do="hold").status == 403
     )
     assert world.say("fin_1", verdict="deny", reason="n\x00o").status == 403
+
+
+def test_a_form_that_finds_the_ledger_away_is_answered_with_a_page(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseAway(problem="it is away")
+
+    monkeypatch.setattr("openclaw_dagster.web.inbox.answer", away)
+    answer = world.say("fin_1", headers={"Accept": "text/html"})
+    assert (answer.status, answer.header("retry-after")) == (503, "5")
+    assert "the ledger is away: try again." in answer.text
+    assert "<html" in answer.text
 
 
 @pytest.mark.parametrize("verdict", ["approve", "deny"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -267,6 +268,18 @@ def test_health(door: Door) -> None:
     assert door.post(b"", method="GET", path="/healthz")[0] == 200
     status, said, _ = door.post(b"", method="GET", path="/readyz")
     assert (status, said["status"], said["systems"]) == (200, "ok", ["dispatch", "other"])
+
+
+def test_a_host_that_cannot_write_is_not_ready(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All can be read on a full disk, and no event is taken."""
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=40_000))
+    status, said, headers = door.post(b"", method="GET", path="/readyz")
+    if door.shop.ledger.database.dialect == "sqlite":
+        assert (status, headers.get("retry-after")) == (503, "5")
+        assert "its disk is full: 39 KiB are free" in said["problems"][0]
+    else:
+        assert status == 200
 
 
 def test_a_ledger_that_is_away_is_503_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
