@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -16,8 +17,12 @@ from openclaw_dagster.runtime.workspace import Workspace
 from openclaw_dagster.spec.model import System
 from openclaw_dagster.spec.triggers import ScheduleTrigger
 
+log = logging.getLogger(__name__)
+
 #: A tick evaluated this long (ms) after its time was missed, not merely late.
 LATE = 5 * MINUTE
+#: How many missed ticks are made up for at most, the newest ones.
+MOST_MISSED = 1_000
 
 
 def schedules_of(shop: Workspace, system: System) -> list[dg.ScheduleDefinition]:
@@ -35,9 +40,13 @@ def _schedule(shop: Workspace, system: System, trigger: ScheduleTrigger) -> dg.S
         if (why := missed(trigger, at, shop.clock.now())) is not None:
             yield dg.SkipReason(why)
             return
-        payload, moment = intake.tick(trigger, int(at.timestamp() * 1000))
-        (receipt,) = shop.ledger.receive([intake.arrival(system, trigger, payload, moment)])
-        yield begin(shop, system, receipt.case_id, by="schedule")
+        moments = [*_made_up_for(shop, system, trigger, at), at]
+        ticks = [intake.tick(trigger, int(moment.timestamp() * 1000)) for moment in moments]
+        receipts = shop.ledger.receive([intake.arrival(system, trigger, *one) for one in ticks])
+        if len(moments) > 1:
+            said = "%s.%s: %d missed ticks are made up for, from %s on"
+            log.info(said, system.name, trigger.name, len(moments) - 1, moments[0].isoformat())
+        yield begin(shop, system, receipts[-1].case_id, by="schedule")
 
     return dg.ScheduleDefinition(
         name=f"{system.name}_{trigger.name}",
@@ -51,6 +60,22 @@ def _schedule(shop: Workspace, system: System, trigger: ScheduleTrigger) -> dg.S
             f"missed ticks: {trigger.catchup}."
         ),
     )
+
+
+def _made_up_for(shop: Workspace, system: System, trigger: ScheduleTrigger, at: datetime) -> list[datetime]:
+    """Return the moments between the last event of a schedule and now that nobody was there for, the oldest first.
+
+    Dagster makes up only for the last one of a schedule without partitions, so the ledger is asked.
+    """
+    last = shop.ledger.last_tick(system.name, trigger.name) if trigger.catchup == "all" else None
+    if last is None:
+        return []
+    zone, found = ZoneInfo(trigger.timezone), list[datetime]()
+    for moment in CronSim(trigger.cron, datetime.fromisoformat(last).astimezone(zone)):
+        if moment >= at:
+            break
+        found.append(moment.astimezone(UTC))
+    return found[-MOST_MISSED:]
 
 
 def missed(trigger: ScheduleTrigger, at: datetime, now: int) -> str | None:

@@ -126,6 +126,14 @@ class Views:
                 rows.to_case(row) for row in connection.execute(query.order_by(t.cases.c.id).limit(limit))
             ]
 
+    def last_tick(self, system: str, trigger: str) -> str | None:
+        """Return the newest moment of the clock, such as 2026-01-31T07:30:00Z, at which a schedule's event came."""
+        keys = t.event_keys.c
+        mine = (keys.system == system, keys.trigger == trigger, keys.key.like("____-__-__T__:__:__Z"))
+        with self.database.read() as connection:
+            found: str | None = connection.execute(sa.select(sa.func.max(keys.key)).where(*mine)).scalar()
+        return found
+
     def begun_by(self, case: Case) -> dict[str, list[Case]]:
         """Return the cases that steps of a case began, by step, in order; those of an earlier redrive are not among them."""
         keys = {
