@@ -20,6 +20,7 @@ from openclaw_dagster.spec.build import LATER
 from openclaw_dagster.spec.codes import CODES
 from openclaw_dagster.spec.layers import BLOCKS, LAYERS
 from openclaw_dagster.spec.schema import json_schema
+from openclaw_dagster.spec.units import format_duration
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py: change the code it is made from, and run it again. -->"
@@ -115,9 +116,17 @@ def _table(schema: dict[str, Any], defs: dict[str, Any]) -> str:
     rows = ["| key | what stands there | without it | |", "| --- | --- | --- | --- |"]
     for key, said in schema["properties"].items():
         shown = f"**{key}**" if key in schema.get("required", ()) else key
-        default = _yaml(said["default"]) if "default" in said else ""
+        default = _default(said) if "default" in said else ""
         rows.append(f"| {shown} | {_kind(said, defs)} | {default} | {_cell(said.get('description', ''))} |")
     return "\n".join(rows)
+
+
+def _default(said: dict[str, Any]) -> str:
+    """Return a default as it would be written: a duration with its unit, though a program has it in ms."""
+    value = said["default"]
+    if isinstance(value, int) and "500ms" in said.get("examples", ()):
+        return f"`{format_duration(value)}`"
+    return _yaml(value)
 
 
 def _kind(said: dict[str, Any], defs: dict[str, Any]) -> str:

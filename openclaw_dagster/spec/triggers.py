@@ -105,7 +105,7 @@ class EventTrigger(Frozen):
 
 
 class ManualTrigger(Frozen):
-    """A person starts a case, with `claw send` or from the Dagster Launchpad."""
+    """A person starts a case with `claw send`, or a step of another system does with `runbook.NAME`."""
 
     name: Name = Field(exclude=True)
     source: Literal["manual"] = Field(description="A person starts a case with `claw send`.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 
 def bury(run_id: str, pid: int, code: int) -> None:
@@ -11,6 +12,9 @@ def bury(run_id: str, pid: int, code: int) -> None:
     ended = f"signal {-code}" if code < 0 else f"exit code {code}"
     try:
         report(run_id, by=f"pool: worker {pid} ended with {code}", ended=ended)
+        with suppress(OSError):  # nobody may be there to read it
+            said = f"worker {pid} died ({ended}) in run {run_id[:8]}: its cases are due again"
+            print(said, file=sys.stderr, flush=True)
     except BaseException as error:
         print(f"the end of worker {pid} could not be reported: {error}", file=sys.stderr)
     finally:

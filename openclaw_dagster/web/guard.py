@@ -155,8 +155,10 @@ class Guard:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, refused: Refused) -> None:
         who = scope.get(SCOPE)
-        log.warning(
-            "refused %s %r by %s: %s", scope.get("method", "websocket"), scope["path"][:200],
+        # everybody who comes to log in is nobody at first
+        level = logging.INFO if refused.status == 401 and scope.get("method") in SAFE else logging.WARNING
+        log.log(
+            level, "refused %s %r by %s: %s", scope.get("method", "websocket"), scope["path"][:200],
             who.person if who else "nobody", refused.why,
         )  # fmt: skip
         await self._enter(scope, refused.why)

@@ -28,6 +28,8 @@ from openclaw_dagster.web.inlet import Inlet
 
 log = logging.getLogger(__name__)
 
+#: The header by which whoever publishes a message tells it apart.
+MESSAGE_ID = "Nats-Msg-Id"
 #: Seconds that one fetch waits for a message.
 FETCH = 20.0
 #: Seconds before a server that is away, or a stream that is not there, is asked again.
@@ -163,7 +165,8 @@ def event_of(source: Source, message: Msg) -> Arrival:
 def _key(trigger: QueueTrigger, headers: Mapping[str, str], payload: dict[str, Any], own: str) -> str:
     if trigger.idempotency is not None:
         return idempotency_key(payload, trigger.idempotency.path)
-    return headers.get("Nats-Msg-Id") or own
+    given = headers.get(MESSAGE_ID)
+    return idempotency_key({MESSAGE_ID: given}, (MESSAGE_ID,)) if given else own
 
 
 def _text(data: bytes) -> str:

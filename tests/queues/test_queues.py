@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -158,8 +159,16 @@ def test_without_a_path_the_messages_own_id_tells_them_apart(
             await publish(server, same, same, same, ids=["one", "one", "two"])
             await publish(server, same, same)
             await until(lambda: len(shop.ledger.find(limit=50)) == 4)
+            # a key that no index takes is poison, and comes no more
+            await publish(server, same, ids=[secrets.token_hex(2_000)])
+            await until(lambda: len(shop.ledger.find(limit=50)) == 5)
+            await asyncio.sleep(0.5)
+            assert await unacknowledged(server) == 0
 
     asyncio.run(play())
+    drain(shop)
+    (letter,) = shop.ledger.dead_letters()
+    assert "the idempotency key at Nats-Msg-Id is longer than 512 bytes" in letter["reason"]
     shop.close()
 
 
