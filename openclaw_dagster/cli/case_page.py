@@ -18,6 +18,7 @@ from openclaw_dagster.store.entries import Kind
 from openclaw_dagster.store.events import Event
 from openclaw_dagster.store.journal import Record
 from openclaw_dagster.store.ledger import Ledger
+from openclaw_dagster.store.retention import forgotten
 
 #: How an attempt can end, as the journal says it.
 ENDS = {
@@ -106,7 +107,7 @@ def show(story: Story, *, now: int, full: bool) -> None:
     _decisions(story, full)
     _steps(story, full)
     _journal(story)
-    if (hint := next_move(case, now, story.event)) is not None:
+    if (hint := next_move(case, now, forgotten(story.event, story.journal))) is not None:
         say()
         say(hint, "bold")
 
@@ -163,8 +164,8 @@ def _decisions(story: Story, full: bool) -> None:
 
 def _steps(story: Story, full: bool) -> None:
     actions = {one["step"]: one["action"] for one in story.effects}
-    when = {(record.body or {}).get("step"): -record.seq for record in reversed(story.journal)}
-    for name, fact in sorted(story.case.facts.steps.items(), key=lambda one: -when.get(one[0], 0)):
+    first = {(record.body or {}).get("step"): record.seq for record in reversed(story.journal)}
+    for name, fact in sorted(story.case.facts.steps.items(), key=lambda one: first.get(one[0], 0)):
         if name in story.case.facts.decisions:
             continue
         say()
@@ -259,10 +260,10 @@ def gist(record: Record) -> str:
     return one_line(" · ".join(parts), 200)
 
 
-def next_move(case: Case, now: int, event: Event | None) -> str | None:
+def next_move(case: Case, now: int, past: bool) -> str | None:
     """Return what a person can do about the case as it stands."""
     match case.state:
-        case "dead_lettered" if event is None or event.payload is None:
+        case "dead_lettered" if past:
             return (
                 "It gave up, and its payload is past its retention: send its event anew.\n"
                 f'To put it away: claw case cancel {case.id} --reason "…"'
@@ -270,8 +271,7 @@ def next_move(case: Case, now: int, event: Event | None) -> str | None:
         case "dead_lettered":
             return f'It gave up. Mend the cause, then: claw dlq redrive {case.id} --reason "…"'
         case "awaiting_human" if case.facts.waits_at:
-            step = case.facts.waits_at[0]
-            return f"{case.reason}: claw approve {case.id} {step}, or claw deny"
+            return f"{case.reason}: claw approve {case.id} {case.facts.waits_at[0]}, or claw deny"
         case "awaiting_human" if case.facts.given_up:
             first = case.facts.given_up[0].case
             return (

@@ -186,9 +186,8 @@ def _chosen(ledger: Ledger, cases: list[str], system: str | None) -> list[str]:
     after: tuple[int, str] | None = None
     while len(chosen) < MOST and (page := ledger.dead_letters(system=system, limit=MOST, after=after)):
         after = (page[-1]["at"], page[-1]["case_id"])
-        chosen += [
-            one["case_id"] for one in page if one["reason"] != GONE
-        ]  # nobody knows what those would send
+        # nobody knows what those would send that are past their retention
+        chosen += [one["case_id"] for one in page if one["reason"] != GONE]
     return chosen[:MOST]
 
 

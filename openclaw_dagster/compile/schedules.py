@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -70,12 +71,12 @@ def _made_up_for(shop: Workspace, system: System, trigger: ScheduleTrigger, at: 
     last = shop.ledger.last_tick(system.name, trigger.name) if trigger.catchup == "all" else None
     if last is None:
         return []
-    zone, found = ZoneInfo(trigger.timezone), list[datetime]()
+    zone, found = ZoneInfo(trigger.timezone), deque[datetime](maxlen=MOST_MISSED)
     for moment in CronSim(trigger.cron, datetime.fromisoformat(last).astimezone(zone)):
         if moment >= at:
             break
         found.append(moment.astimezone(UTC))
-    return found[-MOST_MISSED:]
+    return list(found)
 
 
 def missed(trigger: ScheduleTrigger, at: datetime, now: int) -> str | None:

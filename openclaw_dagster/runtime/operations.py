@@ -16,6 +16,7 @@ from openclaw_dagster.store.case import Case, StepFact
 from openclaw_dagster.store.entries import Entry, Kind
 from openclaw_dagster.store.events import Arrival
 from openclaw_dagster.store.ledger import Change
+from openclaw_dagster.store.retention import forgotten
 
 #: How often one case may be redriven: what fails that often is not mended by trying.
 MOST_REDRIVES = 10
@@ -115,8 +116,7 @@ def redrive(shop: Workspace, case_id: str, *, by: str, reason: str, same_version
     if case.system not in shop.systems:
         raise NoSystem(case_id=case_id, system=case.system)
     event = shop.ledger.events([case.event_id]).get(case.event_id)
-    texts = [event and event.payload, *(line.body for line in shop.ledger.journal(case_id))]
-    if any(text is None for text in texts):
+    if forgotten(event, shop.ledger.journal(case_id)):
         raise PastRetention(case_id=case_id)
     now = shop.clock.now()
     body = {"by": by, "reason": short(reason), "digest": case.digest, "was": case.digest}

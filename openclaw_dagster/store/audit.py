@@ -170,12 +170,10 @@ def _case(row: Any, lines: Sequence[Any], hashes: Mapping[str, str]) -> Iterator
         opened = json.loads(lines[0].body)
         if opened["event"] != row.event_id or hashes.get(row.event_id) != opened["event_hash"]:
             yield Fault(where, "the event it began with is gone or changed")
-        strange = json.loads(row.facts).keys() - set(
-            Facts.__slots__
-        )  # a reader takes what it knows, and no notice
-        if strange or (
-            all(line.body is not None for line in lines) and _add_up(row, opened, lines) != rows.to_case(row)
-        ):
+        # who reads a case takes the fields that it knows, and would not see another one
+        strange = json.loads(row.facts).keys() - set(Facts.__slots__)
+        whole = all(line.body is not None for line in lines)
+        if strange or (whole and _add_up(row, opened, lines) != rows.to_case(row)):
             yield Fault(where, "it is not what its journal adds up to")
     except (ValueError, KeyError, TypeError, AttributeError):
         yield Fault(where, "it or its journal cannot be read")

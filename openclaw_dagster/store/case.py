@@ -88,7 +88,7 @@ class StepFact:
     undo_attempt: int = 0
     branches: tuple[Branch, ...] = ()  # the cases it began, in order
     held: str = (
-        ""  # the action on hold that it rests for with a call in doubt, whose `error` says what the doubt is
+        ""  # the action on hold that it rests for with a call in doubt; `error` says what the doubt is
     )
 
     @classmethod
@@ -114,7 +114,7 @@ class Facts:
     requester: str = ""  # who asked for what the case does, as the event says it; never entitled to answer
     first_run: str = ""  # the Dagster run that moved the case first; later ones are grouped with it
     origin: Origin | None = None  # the step that began it, when one did
-    keep: int = KEEP  # how long (ms) the texts of its journal are kept: as long as its event's payload
+    keep: int = KEEP  # how long (ms) the texts of its journal are kept, as its system says
 
     @property
     def waits_at(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ What a case still needs that has not ended is kept until it has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import get_args
 
@@ -15,7 +15,9 @@ from openclaw_dagster.store import guards, rows
 from openclaw_dagster.store import tables as t
 from openclaw_dagster.store.case import ENDED, Case, State, StepFact
 from openclaw_dagster.store.database import Database
+from openclaw_dagster.store.events import Event
 from openclaw_dagster.store.gates import GateFact
+from openclaw_dagster.store.journal import Record
 
 #: Events, or cases, that are shredded in one transaction: writers get their turn in between.
 BATCH = 200
@@ -50,6 +52,11 @@ def shred(database: Database, now: int) -> int:
                 if table is t.journal:
                     _strip(connection, owners)
     return gone
+
+
+def forgotten(event: Event | None, journal: Iterable[Record]) -> bool:
+    """Tell whether anything of what a case was begun with, or has done, was taken away: it cannot go on after that."""
+    return event is None or event.payload is None or any(line.body is None for line in journal)
 
 
 def _strip(connection: sa.Connection, ids: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from openclaw_dagster.spec.model import System
 from openclaw_dagster.store.canonical import plain
 from openclaw_dagster.store.case import Case
 from openclaw_dagster.store.database import DatabaseAway
+from openclaw_dagster.store.retention import forgotten
 from openclaw_dagster.web.forms import KEY, form_token
 from openclaw_dagster.web.identity import SCOPE
 from openclaw_dagster.web.story import attempts, clock, gist, in_order, moment, pretty, record_of, way, words
@@ -88,8 +89,9 @@ class Pages:
         if case is None:
             return "problem.html", {"title": "No such case", "text": f"The ledger has no case {case_id}."}
         system, journal = self._version(case), ledger.journal(case_id)
+        event = ledger.events([case.event_id]).get(case.event_id)
         return "case.html", {
-            "case": case, "event": ledger.events([case.event_id]).get(case.event_id), "journal": journal,
+            "case": case, "event": event, "past": forgotten(event, journal), "journal": journal,
             "version": system.version if system else None, "way": way(system, case),
             "attempts": attempts(journal), "record": record_of(journal), "begun": ledger.begun_by(case),
             "actions": {step.name: step.action for step in system.execution} if system else {},

@@ -18,7 +18,7 @@ from openclaw_dagster.settings import read_settings
 from openclaw_dagster.store import rows
 from openclaw_dagster.store.audit import verify
 from openclaw_dagster.store.case import Case
-from openclaw_dagster.store.retention import shred
+from openclaw_dagster.store.retention import forgotten, shred
 from openclaw_dagster.store.tables import metadata
 
 from .conftest import Open
@@ -185,4 +185,6 @@ execution:
     assert shop.ledger.events([event])[event].payload is not None
     if second == "30d":
         assert not case(shop, two).facts.decisions["judge"].inputs
+    found = shop.ledger.events([event])[event]
+    assert forgotten(found, shop.ledger.journal(two)) is (second == "30d")  # although its payload is there
     assert verify(shop.ledger.database).faults == ()
